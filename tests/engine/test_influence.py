@@ -87,7 +87,7 @@ def test_repeated_pairs_are_right_if_rows_are_pairs(linear, monkeypatch):
     monkeypatch.setattr("tracinctl.engine.kernel.layout.COMPLETE", 4)
     monkeypatch.setattr("tracinctl.engine.kernel.layout._ONCE", 9.0)
     result = compute_scores(data, model, paths, ComputeOptions(dtype="float64"))
-    assert result.scores.provenance["item_view"] == "squared pull"
+    assert result.scores.provenance["item_view"] == "own pairs"
     table = result.scores.table()
     assert worst(table.scores, want.scores) < 1e-12
     assert worst(table.self_influence, want.self_influence) < 1e-12

@@ -36,7 +36,7 @@ class FisherKernels:
     def __init__(
         self, kernels: Sequence[ItemKernel], pairs: Callable[[int], tuple[PairRows, PairRows]], items: int, room: int
     ) -> None:
-        self._kernels, self._pairs = kernels, pairs
+        self._kernels, self._pairs, self._items = kernels, pairs, items
         self._last: tuple[int, ItemKernel] | None = None
         self._by_landmarks: list[LandmarkKernel] = []
         self.landmarks = self.held_bytes = 0
@@ -55,25 +55,31 @@ class FisherKernels:
                 kernel.release()
             return self._by_landmarks[checkpoint]
         if self._last is None or self._last[0] != checkpoint:
-            self._last = checkpoint, exact_fisher_kernel(self._kernels[checkpoint], self._pairs(checkpoint)[0])
+            self._last = (
+                checkpoint,
+                exact_fisher_kernel(self._kernels[checkpoint], self._pairs(checkpoint)[0], self._items),
+            )
         return self._last[1]
 
 
-def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows) -> HeldKernel:
-    """Multiply the training items' gradients in a kernel by the damped inverse of F.
+def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows, items: int) -> HeldKernel:
+    """Multiply the training rows' gradients in a kernel by the damped inverse of F.
 
-    F = J^T M J with J the score gradients of the training items and M = A^T A / pairs, A as in ``influence``. With
+    F = J^T M J with J the score gradients of the training rows and M = A^T A / pairs, A as in ``influence``. With
     K = J J^T and d = 10 trace(F) / items, by Woodbury: J d (d + F)^-1 = d (d + K M)^-1 J.
 
     Args:
-        kernel: a kernel with the inner products of all items.
+        kernel: a kernel with the inner products of all rows.
         pairs: the training pairs, with the derivatives of their losses.
+        items: number of training items.
 
     Returns:
-        The kernel with these rows of training items and unchanged others; all is unchanged if no pair has a gradient.
+        The kernel with these rows of the training side and unchanged others; all is unchanged if no pair has a
+        gradient.
     """
     layout = kernel.layout
-    train, n = layout.train_rows, len(layout.train_rows)
+    train = np.unique(layout.train_rows)
+    n = len(train)
     place = np.zeros(len(layout), dtype=np.int64)
     place[train] = np.arange(n)
     products = np.array(kernel.rows(np.arange(len(layout))))
@@ -82,11 +88,11 @@ def exact_fisher_kernel(kernel: ItemKernel, pairs: PairRows) -> HeldKernel:
     both = pairs.first * pairs.second
     M = np.bincount(cells, np.concatenate([pairs.first**2, both, both, pairs.second**2]), n * n).reshape(n, n)
     F = products[np.ix_(train, train)] @ (M / max(1, len(pairs)))
-    damping = DAMPING * np.trace(F) / n
+    damping = DAMPING * np.trace(F) / items
     if damping > 0:
         F[np.diag_indices(n)] += damping
         products[train] = np.linalg.solve(F / damping, products[train])
     lengths = np.array(kernel.part("lengths"))
     lengths[train] = products[train, train]
-    parts = {name: kernel.part(name) for name in ("scores", "item_lengths", "pairs")}
+    parts = {name: kernel.part(name) for name in ("scores", "pairs")}
     return HeldKernel(layout, parts | {"lengths": lengths}, products)

@@ -19,12 +19,13 @@ import numpy.typing as npt
 from tracinctl.data.pairs import FloatArray, IntArray, RankingData
 from tracinctl.engine.fisher import FisherKernels
 from tracinctl.engine.heap import Heap
-from tracinctl.engine.item_view import item_disagreement
+from tracinctl.engine.item_view import EQUAL, item_disagreement
 from tracinctl.engine.kernel.item_kernel import ItemKernel
 from tracinctl.engine.landmark_kernel import LandmarkKernel
 from tracinctl.engine.losses import LossSettings
 from tracinctl.engine.methods import margin_slopes
 from tracinctl.engine.pair_rows import PairRows
+from tracinctl.engine.pair_view import Neighbours, pair_disagreement
 from tracinctl.engine.row_file import RowFile
 from tracinctl.scores.source import ScoreSource, rows_per_block
 from tracinctl.scores.table import InfluenceTable
@@ -307,31 +308,42 @@ class InfluenceScores(ScoreSource):
 
     @cached_property
     def sample_influence(self) -> FloatArray:  # type: ignore[override]  # computed at first use
-        """Item-level influence, shape (train items,): ``item_disagreement`` summed over checkpoints with w_c.
+        """Item-level influence, shape (train items,), summed over checkpoints with w_c. High = suspicious.
 
-        A mislabelled item pulls all its pairs one way, which scores of single pairs do not show.
-        High = suspicious. If rows are pairs there are no neighbours, and it is the squared pull, (sum of a)^2 K_ii.
+        A mislabelled item pulls all its pairs one way, which scores of single pairs do not show
+        (``item_disagreement``). If rows are pairs, it is the mean of the item's pairs (``pair_disagreement``).
         """
-        n = len(self.sample_ids)
-        layout = self._layout
-        neighbours = np.flatnonzero(np.isin(layout.train_rows, layout.neighbours))
-        total = np.zeros(n)
-        for c, (weight, kernel) in enumerate(zip(self._weights, self._kernels, strict=True)):
-            if layout.second is not None:
-                a, _ = self._pairs(c)  # with derivatives that cancel
-                pull = np.bincount(self._train.first, a.first, n) - np.bincount(self._train.second, a.first, n)
-                total += weight * pull**2 * kernel.part("item_lengths")[:n]
-                continue
-
-            def rows(start: int, stop: int, kernel: ItemKernel = kernel) -> FloatArray:
-                return np.take(kernel.rows(layout.train_rows[start:stop]), layout.neighbours, axis=1)
-
-            lengths = kernel.part("item_lengths")[:n]
-            disagreement = item_disagreement(
-                kernel.scores[:n], rows, lengths, neighbours, self._train, memory=self._room // 4
-            )
-            total += weight * disagreement
+        one = self._pairs_disagreement if self._layout.second is not None else self._items_disagreement
+        total = np.zeros(len(self.sample_ids))
+        for weight, kernel in zip(self._weights, self._kernels, strict=True):
+            total += weight * one(kernel)
         return total
+
+    def _items_disagreement(self, kernel: ItemKernel) -> FloatArray:
+        """``item_disagreement`` at a checkpoint, shape (train items,)."""
+        layout, n = self._layout, len(self.sample_ids)
+        neighbours = np.flatnonzero(np.isin(layout.train_rows, layout.neighbours))
+
+        def rows(start: int, stop: int) -> FloatArray:
+            return np.take(kernel.rows(layout.train_rows[start:stop]), layout.neighbours, axis=1)
+
+        lengths = kernel.part("lengths")[layout.train_rows]
+        return item_disagreement(kernel.scores[:n], rows, lengths, neighbours, self._train, memory=self._room // 4)
+
+    def _pairs_disagreement(self, kernel: ItemKernel) -> FloatArray:
+        """The mean of ``pair_disagreement`` over each item's pairs at a checkpoint, shape (train items,)."""
+        layout, n = self._layout, len(self.sample_ids)
+        assert layout.second is not None  # noqa: S101  rows are pairs
+        spread = float(kernel.scores[:n].std())
+        if spread <= EQUAL * float(np.abs(kernel.scores[:n]).max()):
+            return np.zeros(n)
+        margins = (kernel.scores[layout.first] - kernel.scores[layout.second]) / spread
+        neighbours = Neighbours(layout.neighbours, kernel.rows, kernel.part("lengths"))
+        counts = (self._train.first != self._train.second) & (self._train.target != 0)
+        target, own = self._train.target[counts], layout.train_rows[counts]
+        of_pairs = pair_disagreement(margins, target, own, neighbours, memory=self._room // 4)
+        items = np.concatenate([self._train.first[counts], self._train.second[counts]])
+        return np.bincount(items, np.tile(of_pairs, 2), n) / np.maximum(np.bincount(items, minlength=n), 1)
 
     def table(self, *, per_checkpoint: bool = False) -> InfluenceTable:
         """All scores as a table in memory."""

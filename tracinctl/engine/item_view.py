@@ -27,6 +27,9 @@ MARGIN = 0.25
 TEMPERATURE = 0.02
 """Divisor that turns the mean margin loss of an item's pairs into a negative log likelihood."""
 
+EQUAL = 1e-9
+"""Share of the largest score; a standard deviation of the scores below it is rounding."""
+
 _ALIKE = 1e-10  # share of the mean squared length below which a gradient's rest is rounding
 _FEW = 2  # pairs of an item; up to this many, going through them is faster than sums between the scores
 _CELLS = 1 << 20  # largest number of cells per array; larger arrays are no faster
@@ -66,7 +69,7 @@ def item_disagreement(
     n = len(scores)
     disagreement = np.zeros(n)
     spread = float(scores.std())
-    if spread <= 1e-9 * float(np.abs(scores).max()):
+    if spread <= EQUAL * float(np.abs(scores).max()):
         return disagreement  # items with equal scores cannot disagree
     scores = scores / spread
     cells = min(_CELLS, memory // _CELL_BYTES)

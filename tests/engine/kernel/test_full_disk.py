@@ -31,7 +31,7 @@ def work(tmp_path_factory):
 
 
 PAGE = 4096
-PAGES = 7
+PAGES = 6
 """One page for ``.gitignore``, the others for the kernel."""
 
 

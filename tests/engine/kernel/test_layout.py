@@ -8,14 +8,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_models import SMOOTH, make_checkpoints, make_data, worst
+import torch
+from small_models import SMOOTH, Model, make_checkpoints, make_data, worst
+from torch import nn
 
-from tracinctl import compute_influence
+from tracinctl import Pairs, Samples, compute_influence
 from tracinctl.engine.compute import compute_scores
 from tracinctl.engine.compute_options import ComputeOptions
 from tracinctl.engine.kernel import layout
 from tracinctl.engine.losses import LossSettings
-from tracinctl.errors import MemoryBudgetError
+from tracinctl.errors import MemoryBudgetError, NonFiniteError
 
 ONCE = [(2 * k, 2 * k + 1, 1 if k % 3 else -1) for k in range(8)]
 CHAINED = [(k, (5 * k + 3) % 16, 1 if k % 3 else -1) for k in range(16)]
@@ -77,20 +79,63 @@ def test_rows_are_pairs_if_items_occur_once_and_the_loss_depends_on_the_differen
     assert not rows(LossSettings(lambda s_i, s_j, y: s_i.exp() - y * s_j))
 
 
-def test_the_item_level_view_of_pairs_is_the_squared_pull(tmp_path, few_columns):
+def test_a_function_of_the_difference_gives_the_same_scores_as_the_named_loss(tmp_path, few_columns):
     data, model, paths = make("linear", tmp_path, ONCE)
     table = compute_influence(data, model, paths, dtype="float64", loss="logistic")
-    assert table.provenance["item_view"] == "squared pull"
     losses = [
         lambda a, b, y: (1 + (-y * (a - b)).exp()).log(),
         lambda a, b, y: (1 + (-y * a).exp() * (y * b).exp()).log(),
     ]
     others = [compute_influence(data, model, paths, dtype="float64", loss=loss) for loss in losses]
-    assert [other.provenance["item_view"] for other in others] == ["squared pull", "5 neighbours"]
+    assert [other.provenance["item_view"] for other in others] == ["own pairs", "5 neighbours"]
     for other in others:
         assert worst(table.scores, other.scores) < 1e-10
-    assert (table.sample_influence >= 0).all()
-    assert table.sample_influence.max() > 0
+
+
+@pytest.mark.parametrize("method", ["tracin", "margin", "fisher"])
+@pytest.mark.parametrize("name", ["linear", "embedding", "one dimension"])
+def test_kernels_of_few_pairs_give_the_same_scores_as_those_of_items(name, method, tmp_path, monkeypatch):
+    data, model, paths = make(name, tmp_path, [*ONCE[:6], ONCE[0], (3, 2, 1)])
+    options = {"dtype": "float64", "loss": "logistic", "device": "cpu", "method": method}
+    of_pairs = compute_influence(data, model, paths, **options)
+    assert of_pairs.provenance["item_view"] == "all pairs"
+    monkeypatch.setattr(layout, "_ONCE", 0.0)
+    of_items = compute_influence(data, model, paths, **options)
+    assert of_items.provenance["item_view"] == "all items"
+    assert worst(of_pairs.scores, of_items.scores) < 1e-12
+    assert worst(of_pairs.self_influence, of_items.self_influence) < 1e-12
+
+
+def test_many_held_out_pairs_of_few_items_have_kernels_of_items(tmp_path):
+    data, model, paths = make("linear", tmp_path, ONCE)
+    every = [(i, j, 1) for i in range(6) for j in range(i)]
+    data = dataclasses.replace(data, test_pairs=Pairs(*np.array(every).T))
+    table = compute_influence(data, model, paths, loss="logistic")
+    assert table.provenance["item_view"] == "all items"
+
+
+def test_a_pair_of_items_with_different_shapes_is_right(tmp_path, monkeypatch):
+    torch.manual_seed(0)
+    model = Model(lambda m, x: m.b(torch.tanh(m.a(x)).mean(1)), a=nn.Linear(3, 4), b=nn.Linear(4, 1))
+    inputs = [torch.randn(2 + k % 3, 3) for k in range(22)]
+    data, _, _ = make("linear", tmp_path, ONCE)
+    data = dataclasses.replace(
+        data, train=Samples(data.train.ids, inputs[:16]), test=Samples(data.test.ids, inputs[16:])
+    )
+    paths = make_checkpoints(model, tmp_path / "shapes", (0.1, 0.05), 5)
+    options = {"dtype": "float64", "loss": "logistic", "device": "cpu"}
+    of_pairs = compute_influence(data, model, paths, **options)
+    assert of_pairs.provenance["item_view"] == "all pairs"
+    monkeypatch.setattr(layout, "_ONCE", 0.0)
+    of_items = compute_influence(data, model, paths, **options)
+    assert worst(of_pairs.scores, of_items.scores) < 1e-12
+
+
+def test_a_gradient_of_a_pair_that_is_not_finite_names_the_item(tmp_path):
+    data, model, paths = make("linear", tmp_path, ONCE)
+    data.train.inputs[5] = float("inf")
+    with pytest.raises(NonFiniteError, match="item t5 is NaN or infinite"):
+        compute_influence(data, model, paths, loss="logistic")
 
 
 @pytest.mark.parametrize("pairs", [ONCE, CHAINED], ids=["items once", "items twice"])

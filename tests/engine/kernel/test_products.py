@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from tracinctl.engine.gradients.uses import Dense, Outer, Touched
+from tracinctl.engine.gradients.uses import differences as differences_of
 from tracinctl.engine.kernel import table_products
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 
@@ -27,12 +28,12 @@ def features():
 
 
 def whole(features, *, differences):
-    """The same gradients as a matrix, one row per item or difference of items."""
+    """The same gradients as a matrix, one row per item, or per difference of an item and the next one."""
     dense, outer, touched = features
     table = torch.stack([Touched(item[None]).first(TABLE).flatten() for item in touched.values])
     product = torch.einsum("ij,ik->ijk", outer.inputs, outer.outputs).flatten(1)
     gradient = torch.cat([dense.values, product, table], dim=1)
-    return (gradient[: ITEMS // 2] - gradient[ITEMS // 2 :] if differences else gradient).numpy()
+    return (gradient[::2] - gradient[1::2] if differences else gradient).numpy()
 
 
 # the smallest pieces, and one piece for everything
@@ -40,7 +41,7 @@ def whole(features, *, differences):
 @pytest.mark.parametrize("differences", [False, True])
 def test_products_of_rows_equal_those_of_whole_gradients(features, differences, scratch):
     want = whole(features, differences=differences)
-    rows = Rows.of(features, differences=differences)
+    rows = Rows.of(differences_of(features) if differences else features, differences=differences)
     first, second = np.indices((len(want), len(want))).reshape(2, -1)
     np.testing.assert_allclose(row_products(rows, first, second, scratch), (want @ want.T).ravel(), rtol=1e-12)
     np.testing.assert_allclose(squared_lengths(rows, scratch), (want**2).sum(1), rtol=1e-12)

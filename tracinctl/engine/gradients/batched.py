@@ -38,6 +38,7 @@ from tracinctl.engine.gradients.uses import (
     Touched,
     Whole,
     bytes_of,
+    differences,
 )
 from tracinctl.engine.item_forms import of_each
 from tracinctl.errors import ModelError
@@ -58,12 +59,14 @@ class _Run:
         inputs: inputs of the uses.
         slopes: gradients of the scores at the output of each use, by its number, and at each copy, by its name.
         scores: shape (items,).
+        paired: whether items are the first and second ones of pairs, in turn, and gradients of second ones negated.
     """
 
     trace: Trace
     inputs: Sequence[torch.Tensor]
     slopes: Mapping[int | str, torch.Tensor | None]
     scores: torch.Tensor
+    paired: bool = False
 
 
 class BatchedGradients:
@@ -136,16 +139,20 @@ class BatchedGradients:
         self.row_bytes, self.peak_bytes = bytes_of(features), watch.peak
         return gathered, run.scores
 
-    def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
+    def __call__(
+        self, inputs: Any, places: Sequence[torch.Tensor | None] = (), *, paired: bool = False
+    ) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores as features, whose inner products add up, and the scores, (items,).
 
-        ``places`` are tensors for the values of the first features. Gradients of linear layers are computed there.
+        ``places`` are tensors for the values of the first features. Gradients of linear layers are computed there. If
+        ``paired``, items are the first and second ones of pairs, in turn, and gradients are ``differences``.
         """
         try:
-            run = self._run(inputs)
+            run = self._run(inputs, paired=paired)
         except PartingError as parting:
             parts = [self(of_each(operator.itemgetter(way), inputs)) for way in parting.ways]
-            return _together(parts, parting.ways)
+            features, scores = _together(parts, parting.ways)
+            return (differences(features) if paired else features), scores
         if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(run.trace)):
             raise ModelError(
                 "the model uses its parameters differently than before, on items of the same shape",
@@ -171,7 +178,7 @@ class BatchedGradients:
                 gradients[name] = _spread_out(part.values[0], self._forms[name], self._shapes[name])
         return gradients
 
-    def _run(self, inputs: Any) -> _Run:
+    def _run(self, inputs: Any, *, paired: bool = False) -> _Run:
         places = _places(self._scored.model)
         leader: dict[int, str] = {}
         aliases = {name: leader.setdefault(id(p), name) for name, p in places.items()}
@@ -192,14 +199,16 @@ class BatchedGradients:
                 # a change in place hides the gradient at the output, even if it keeps the values of these items
                 changed = any(output._version for output in outs)  # noqa: SLF001  documented in "Autograd mechanics"
                 if trace.copied <= set(copies) and not bare and not watches[-1].folding.changed and not changed:
-                    slopes = torch.autograd.grad(scores.sum(), [*outs, *copies.values()], allow_unused=True)
+                    signs = torch.ones_like(scores)
+                    signs[1::2] = -1.0 if paired else 1.0
+                    slopes = torch.autograd.grad(scores, [*outs, *copies.values()], signs, allow_unused=True)
                     # outputs of layers that follow an anchored one need no anchor of their own
                     self._anchored = {k for k in self._anchored if k < len(ins) and not ins[k].requires_grad}
                     self.uses = (tuple(trace.uses), frozenset(self._copied), frozenset(self._anchored))
                     self.branches |= trace.branched
                     self.bytes_per_item = sum(t.element_size() * t[0].numel() for t in (*ins, *outs))
                     by_key = dict(zip([*range(len(outs)), *copies], slopes, strict=True))
-                    return _Run(trace, [x.detach() for x in ins], by_key, scores.detach())
+                    return _Run(trace, [x.detach() for x in ins], by_key, scores.detach(), paired)
             self._copied |= trace.copied
             self._anchored |= bare
             self._apart |= changed
@@ -253,10 +262,14 @@ class BatchedGradients:
                 part = Dense(earlier.values + part.values)
             gathered[name] = part
 
-        projection, items = self._projection, len(run.scores)
-        for number, (use, a) in enumerate(zip(run.trace.uses, run.inputs, strict=True)):
+        projection = self._projection
+        for number, use in enumerate(run.trace.uses):
             if (slope := run.slopes[number]) is not None:
                 form = forms.get(use.weight or "", Whole())
+                a = run.inputs[number]
+                # two items of a pair are one item with all positions of both
+                if joined := run.paired and not isinstance(form, AsOuter | AsRows):
+                    a, slope = _in_pairs(a), _in_pairs(slope)
                 if projection is not None:
                     parts = projection.of_use(use, a, slope, form, self._shapes)
                 elif isinstance(use, Linear):
@@ -264,15 +277,16 @@ class BatchedGradients:
                 else:
                     parts = use.gradients(a, slope, form)
                 for name, part in parts:
-                    add(name, part)
+                    add(name, part if joined or not run.paired else _summed_in_pairs(part))
         for name in self._copied:
             if (slope := run.slopes[name]) is not None:
-                flat = slope.reshape(items, -1)
+                slope = _in_pairs(slope.unsqueeze(1)).sum(1) if run.paired else slope
+                flat = slope.reshape(len(slope), -1)
                 add(name, Dense(flat if projection is None else projection.project(name, flat, slope.shape[1:])))
         for name in self.names:
             wanted = forms.get(name)
             if name not in gathered:
-                gathered[name] = self._nothing(name, items, wanted)
+                gathered[name] = self._nothing(name, run, wanted)
             elif name in self._scales:
                 gathered[name] = _scaled(gathered[name], self._scales[name])
             if isinstance(part := gathered[name], Touched) and isinstance(wanted, AsRows):
@@ -287,12 +301,12 @@ class BatchedGradients:
         linear = {use.weight for use in trace.uses if isinstance(use, Linear) and uses[use.weight] == 1}
         return {name for name in linear if name is not None and isinstance(self._forms[name], Whole)}
 
-    def _nothing(self, name: str, items: int, form: Form | None) -> Feature:
+    def _nothing(self, name: str, run: _Run, form: Form | None) -> Feature:
         """Zero gradients of a parameter that no item depends on."""
-        p = self._scored.model.get_parameter(name)
+        p, items = self._scored.model.get_parameter(name), len(run.scores)
         if isinstance(form, AsRows):
             return Touched(p.new_zeros(items, form.positions, 1 + p.shape[1]))
-        return Dense(p.new_zeros(items, self._length(name)))
+        return Dense(p.new_zeros(items // 2 if run.paired else items, self._length(name)))
 
     def _forms_of(self, trace: Trace) -> list[tuple[str, Form]]:
         """The form that the gradient of each parameter has in one run.
@@ -386,6 +400,18 @@ def _together(
         for same in zip(*(features for features, _ in parts), strict=True)
     ]
     return features, torch.cat([scores for _, scores in parts])[back]
+
+
+def _in_pairs(tensor: torch.Tensor) -> torch.Tensor:
+    """The two items of each pair as one, from items with a leading 1: (pairs, 2, ...)."""
+    return tensor.reshape(-1, 2 * tensor.shape[1], *tensor.shape[2:])
+
+
+def _summed_in_pairs(feature: Feature) -> Feature:
+    """Dense gradients added for each pair; other forms unchanged."""
+    if not isinstance(feature, Dense):
+        return feature
+    return Dense(_in_pairs(feature.values.unsqueeze(1)).sum(1))
 
 
 def _count(inputs: Any) -> int:

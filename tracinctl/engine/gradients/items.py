@@ -15,7 +15,7 @@ import torch
 
 from tracinctl.engine.gradients.batched import BatchedGradients
 from tracinctl.engine.gradients.projection import Projection
-from tracinctl.engine.gradients.uses import Dense, Feature
+from tracinctl.engine.gradients.uses import Dense, Feature, differences
 from tracinctl.engine.model_errors import score_hint
 from tracinctl.errors import ModelError, UsageError
 
@@ -128,11 +128,11 @@ class ItemGradients:
         return self._unchecked
 
     def _as_before(
-        self, inputs: Any, places: Sequence[torch.Tensor | None]
+        self, inputs: Any, places: Sequence[torch.Tensor | None], *, paired: bool
     ) -> tuple[list[Feature], torch.Tensor] | None:
         """Gradients in the known way, or None if the model in its new state needs another."""
         try:
-            result = self._ways[0](inputs, places)
+            result = self._ways[0](inputs, places, paired=paired)
         except (ModelError, *_REFUSALS):
             return None
         return result if self._ways[0].uses in self._trusted and not self._ways[0].branches else None
@@ -157,20 +157,26 @@ class ItemGradients:
             self._trusted.add(uses)
         return True
 
-    def __call__(self, inputs: Any, places: Sequence[torch.Tensor | None] = ()) -> tuple[list[Feature], torch.Tensor]:
+    def __call__(
+        self, inputs: Any, places: Sequence[torch.Tensor | None] = (), *, paired: bool = False
+    ) -> tuple[list[Feature], torch.Tensor]:
         """Gradients of these items' scores, as features whose inner products add up, and the scores, shape (items,).
 
         ``places`` are tensors for the values of the features, in order. Some features are computed there, which saves
-        copying them; the caller copies the others.
+        copying them; the caller copies the others. If ``paired``, items are the first and second ones of pairs, in
+        turn, and gradients are ``differences``.
         """
         if self._ways and self._unchecked:
-            if (result := self._as_before(inputs, places)) is not None:
+            if (result := self._as_before(inputs, places, paired=paired)) is not None:
                 self._unchecked = False
                 return result
             self.prepare(inputs)
         elif self._ways and not self._trusted:
             self.prepare(inputs)
-        return self._ways[0](inputs, places) if self._ways else self._one_at_a_time(inputs)
+        if self._ways:
+            return self._ways[0](inputs, places, paired=paired)
+        features, scores = self._one_at_a_time(inputs)
+        return (differences(features) if paired else features), scores
 
     def scores(self, inputs: Any) -> torch.Tensor:
         """Scores of these items, one at a time and without gradients, shape (items,)."""

@@ -282,16 +282,32 @@ _UNCOUNTED: dict[Any, Callable[..., torch.Tensor]] = {
 }
 
 
-def _seen_through(function: Any) -> Any:
-    """A torch function that is traced through the functions that it calls, not as itself."""
-    names = {**function.__globals__, "has_torch_function": lambda _tensors: False}
+def _seen_through(function: Any, **instead: Any) -> Any:
+    """A torch function that is traced through the functions that it calls, not as itself.
+
+    ``instead`` are functions that it calls instead of others, by the names of these.
+    """
+    names = {**function.__globals__, "has_torch_function": lambda _tensors: False, **instead}
     copy = types.FunctionType(function.__code__, names, function.__name__, function.__defaults__, function.__closure__)
     copy.__kwdefaults__ = function.__kwdefaults__
     return copy
 
 
+_projections: Any = functional.multi_head_attention_forward.__globals__.get("_in_projection_packed")
+
+
+def _queries_keys_values(q: Any, k: Any, v: Any, *weights: Any) -> Any:
+    """Projections of attention; those of self-attention are parts of one output.
+
+    torch copies that output to take its parts, and fills a tensor of its size with zeros for the gradient of each.
+    """
+    if q is k is v:
+        return functional.linear(q, *weights).chunk(3, -1)
+    return _projections(q, k, v, *weights)
+
+
 # attention consists of linear maps
-_attend = _seen_through(functional.multi_head_attention_forward)
+_attend = _seen_through(functional.multi_head_attention_forward, _in_projection_packed=_queries_keys_values)
 
 
 def _arguments(names: str, args: Sequence[Any], kwargs: Mapping[str, Any], **defaults: Any) -> dict[str, Any]:

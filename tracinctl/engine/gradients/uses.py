@@ -58,6 +58,29 @@ class Touched:
 Feature = Dense | Outer | Touched
 
 
+def differences(features: Iterable[Feature]) -> list[Feature]:
+    """Gradients of pairs from those of their items, which alternate: first items minus second ones.
+
+    Dense gradients are subtracted. Other forms keep both items, with the second one's gradient negated.
+    """
+    pairs: list[Feature] = []
+    for feature in features:
+        if isinstance(feature, Dense):
+            pairs.append(Dense(feature.values[::2] - feature.values[1::2]))
+        elif isinstance(feature, Outer):
+            pairs.append(Outer(feature.inputs, _second_negated(feature.outputs)))
+        else:
+            values = feature.values
+            pairs.append(Touched(torch.cat([values[..., :1], _second_negated(values[..., 1:])], -1)))
+    return pairs
+
+
+def _second_negated(values: torch.Tensor) -> torch.Tensor:
+    negated = values.clone()
+    negated[1::2].neg_()
+    return negated
+
+
 def tensors_of(feature: Feature) -> tuple[torch.Tensor, ...]:
     """The tensors of a feature, items first."""
     return (feature.inputs, feature.outputs) if isinstance(feature, Outer) else (feature.values,)
@@ -362,7 +385,7 @@ def at_taps(weight: torch.Tensor, form: Form) -> torch.Tensor:
 def _summed(a: torch.Tensor, b: torch.Tensor, place: torch.Tensor | None) -> torch.Tensor:
     """Sums over positions of outer products b a^T, shape (items, outputs, inputs), in ``place`` if given.
 
-    Positions before the first and after the last one with a gradient, such as padding, are skipped.
+    Positions without a gradient, such as padding, are skipped.
     """
     shape = len(b), b.shape[2], a.shape[2]
     total = a.new_empty(shape) if place is None else place.view(shape)
@@ -371,7 +394,8 @@ def _summed(a: torch.Tensor, b: torch.Tensor, place: torch.Tensor | None) -> tor
     # numpy looks for zeros eight times as fast as torch
     for a_k, b_k, live, out in zip(a, b, (b.numpy() != 0).any(2), total, strict=True):
         places = np.flatnonzero(live)
-        part = slice(places[0], places[-1] + 1) if len(places) else slice(0)
+        begin, end = (places[0], places[-1] + 1) if len(places) else (0, 0)
+        part = slice(begin, end) if len(places) == end - begin else torch.from_numpy(places)
         torch.mm(b_k[part].T, a_k[part], out=out)
     return total
 

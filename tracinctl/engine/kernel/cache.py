@@ -25,7 +25,7 @@ from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.errors import TracinctlError
 from tracinctl.files import atomic_path, clear_leftovers, write_text_atomic
 
-VERSION = 7
+VERSION = 8
 """Version of the calculation and the file; kernels of other versions are not used."""
 
 _SUFFIX = ".kernel"

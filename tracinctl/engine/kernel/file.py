@@ -62,7 +62,6 @@ def _arrays(identity: int, items: int, rows: int, columns: int, pairs: int) -> d
         "digests": (np.uint8, (rows, 16)),
         "kernel": (np.float64, (rows, columns)),
         "scores": (np.float64, (items,)),
-        "item_lengths": (np.float64, (items,)),
         "lengths": (np.float64, (rows,)),
         "pairs": (np.float64, (pairs,)),
         "error": (np.float64, (2,)),
@@ -141,7 +140,7 @@ class FileKernel(ItemKernel):
 
     def loaded(self) -> HeldKernel:
         """The kernel in memory."""
-        parts = {name: self.part(name) for name in ("scores", "item_lengths", "lengths", "pairs", "error", "way")}
+        parts = {name: self.part(name) for name in ("scores", "lengths", "pairs", "error", "way")}
         return HeldKernel(self.layout, parts, self.rows(np.arange(len(self.layout))))
 
 

@@ -36,9 +36,8 @@ class ItemKernel(ABC):
     def part(self, name: str) -> FloatArray:
         """A part by its name.
 
-        ``scores`` or ``item_lengths`` (squared, of the gradients), shape (items,); ``lengths``, shape (rows,);
-        ``pairs``, the products of the layout's pairs, shape (pairs,); ``error``, see ``projection_error``; or ``way``,
-        as bytes.
+        ``scores``, shape (items,); ``lengths``, squared, of the rows' gradients, shape (rows,); ``pairs``, the products
+        of the layout's pairs, shape (pairs,); ``error``, see ``projection_error``; or ``way``, as bytes.
         """
 
     @abstractmethod

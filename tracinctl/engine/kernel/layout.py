@@ -6,9 +6,10 @@ A kernel has a row for every item, and a column for the items of the first rows.
   training and held-out items.
 - With more items, the held-out ones have columns, and ``NEIGHBOURS`` training items with which item-level influence
   compares the others. The kernel also has the products of the items of each training pair.
-- With more items that each occur in little more than one pair, as in preference data, and a loss of the difference of
-  scores, rows are not items but pairs: the differences of their gradients. Columns are the held-out pairs, and for
-  methods that need landmarks ``NEIGHBOURS`` training pairs. This is a quarter of the products.
+- If items each occur in little more than one pair, as in preference data, and the loss depends on the difference of
+  scores, rows are not items but pairs: the differences of their gradients, which are a quarter of the products. With up
+  to ``COMPLETE`` items, every pair has a column. With more, the held-out pairs do, and for methods that need landmarks
+  ``NEIGHBOURS`` training pairs.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ class KernelLayout:
         columns: number of first rows that have columns.
         pairs: rows of the two items of each training pair, shape (pairs, 2), if not all rows have columns.
         train_rows, test_rows: rows of the training and held-out items, or of the pairs if rows are pairs.
-        neighbours: columns of the training items that item-level influence uses; empty without it.
+        neighbours: columns of the training items or pairs with which item-level influence compares.
         digests: digests of the rows, 16 bytes each, shape (rows, 16).
         item_digests: digests of the items, shape (items, 16).
     """
@@ -68,14 +69,14 @@ class KernelLayout:
     def item_view(self) -> str:
         """How item-level influence is computed, in words."""
         if self.second is not None:
-            return "squared pull"
+            return "all pairs" if len(self.neighbours) else "own pairs"
         return "all items" if self.columns == len(self) else f"{len(self.neighbours):,} neighbours"
 
     @property
     def notes(self) -> list[str]:
         """Notes for the user."""
-        if self.second is not None:
-            return ["items occur in one pair each, so item-level influence is each item's squared pull"]
+        if self.columns < len(self) and self.second is not None:
+            return [f"more than {COMPLETE:,} items in one pair each: item-level influence uses only their own scores"]
         if self.columns < len(self):
             return [f"more than {COMPLETE:,} items: item-level influence uses {len(self.neighbours):,} training items"]
         return []
@@ -117,6 +118,10 @@ def kernel_layout(
     digests = np.frombuffer(bytes.fromhex("".join(items.digests)), dtype=np.uint8).reshape(count, -1)[:, :16].copy()
     shape = items.shapes
     nothing = np.zeros(0, dtype=np.int64)
+    if of_difference and _occur_once(train_pairs, test_pairs):
+        few = NEIGHBOURS if landmarks else 0
+        train_columns = len(train_pairs) if count <= COMPLETE else few
+        return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs, train_columns)
     if count <= COMPLETE:
         order = np.argsort(shape, kind="stable")
         place = _places(order)
@@ -124,9 +129,6 @@ def kernel_layout(
         return KernelLayout(
             order, None, count, nothing.reshape(0, 2), train, place[train_items:], train, digests[order], digests
         )
-    if of_difference and len(train_pairs) <= _ONCE * len(np.unique([train_pairs.first, train_pairs.second])):
-        more = NEIGHBOURS if landmarks else 0
-        return _pairs_layout(digests, shape, train_items, train_pairs, test_pairs, more)
     test = np.arange(train_items, count)
     # choose neighbours by their content, so that the choice does not depend on other items
     by_content = _by_content(digests[:train_items])
@@ -157,8 +159,9 @@ def _pairs_layout(
     train_items: int,
     train_pairs: Pairs,
     test_pairs: Pairs,
-    neighbours: int,
+    train_columns: int,
 ) -> KernelLayout:
+    """The layout whose rows are pairs, with columns for the held-out ones and this many training ones."""
     train_rows, train_once = _once(train_pairs)
     test_rows, test_once = _once(test_pairs)
     first = np.concatenate([test_once[:, 0] + train_items, train_once[:, 0]])
@@ -166,21 +169,28 @@ def _pairs_layout(
     held_out = len(test_once)
     own_digests = _digests_of_pairs(digests[first], digests[second])
     by_content = _by_content(own_digests[held_out:])
-    parts = np.arange(held_out), held_out + by_content[:neighbours], held_out + np.sort(by_content[neighbours:])
+    with_columns, others = np.split(held_out + by_content, [train_columns])
+    parts = np.arange(held_out), with_columns, np.sort(others)
     order = np.concatenate([part[np.lexsort([shape[second[part]], shape[first[part]]])] for part in parts])
     place = _places(order)
     nothing = np.zeros(0, dtype=np.int64)
     return KernelLayout(
         first[order],
         second[order],
-        held_out + len(parts[1]),
+        held_out + len(with_columns),
         nothing.reshape(0, 2),
         place[held_out:][train_rows],
         place[:held_out][test_rows],
-        nothing,
+        nothing if len(others) else np.sort(place[held_out:]),
         own_digests[order],
         digests,
     )
+
+
+def _occur_once(*sides: Pairs) -> bool:
+    """Whether items occur in little more than one pair."""
+    items = sum(len(np.unique([pairs.first, pairs.second])) for pairs in sides)
+    return sum(map(len, sides)) <= _ONCE * items
 
 
 def _by_content(digests: Bytes) -> IntArray:

@@ -12,11 +12,11 @@ import torch
 from tracinctl.data.pairs import FloatArray, IntArray
 from tracinctl.engine.distributed.processes import ALONE, Processes
 from tracinctl.engine.gradients.items import ItemGradients
-from tracinctl.engine.gradients.uses import Feature
+from tracinctl.engine.gradients.uses import Feature, differences
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.feature_blocks import Places, check_finite, places_in, put
+from tracinctl.engine.kernel.feature_blocks import Places, alternating, check_finite, places_in, put
 from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.precision import in_cache
@@ -24,7 +24,7 @@ from tracinctl.engine.kernel.products import Rows, inner_products, row_products,
 from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured
 from tracinctl.engine.memory import SCRATCH, BlockSizes, Budget, Measured, block_sizes, check_room
 from tracinctl.engine.model_errors import asking_model
-from tracinctl.errors import MemoryBudgetError, ModelError
+from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
 
 
 class KernelMaker:
@@ -148,7 +148,6 @@ class _Making:
         self.checkpoint, self.report, self.processes = checkpoint, report, processes
         self.parts = {
             "scores": np.zeros(len(self.items)),
-            "item_lengths": np.zeros(len(self.items)),
             "lengths": np.zeros(len(self.layout)),
             "pairs": np.zeros(len(self.layout.pairs)),
         }
@@ -156,7 +155,7 @@ class _Making:
         self.begun = np.full(len(self.items), len(self.layout), dtype=np.int64)
         self.exact = maker.layout.second is None  # nothing more is subtracted from differences
         # all lengths are products that are computed anyway
-        self.complete = self.exact and maker.layout.columns == len(maker.layout)
+        self.complete = maker.layout.columns == len(maker.layout)
         self.again = False  # whether all rows were computed before
 
     def run(self) -> dict[str, FloatArray]:
@@ -183,8 +182,6 @@ class _Making:
                 self.again = True
                 self._pairs_apart(outside)
         self._gather_parts()
-        if self.complete:
-            self.parts["item_lengths"][self.layout.first] = self.parts["lengths"]
         return self.parts
 
     def _gather_parts(self) -> None:
@@ -192,7 +189,7 @@ class _Making:
         self.processes.wait()
         # an item in several rows counts in the chunk in which a single process would meet it first
         others = self.begun != self.processes.least(torch.from_numpy(self.begun)).numpy()
-        self.parts["scores"][others] = self.parts["item_lengths"][others] = 0.0
+        self.parts["scores"][others] = 0.0
         for part in self.parts.values():
             self.processes.add_up(torch.from_numpy(part))
 
@@ -272,49 +269,97 @@ class _Making:
 
     def _take(self, rows: IntArray, places: Places = ()) -> Rows:
         """Gradients of these rows; some may be computed in ``places``, which only rows of single items have."""
-        wanted = self.layout.items_of(rows)
-        shapes = self.items.shapes[wanted]
+        if self.layout.second is not None:
+            return self._take_pairs(rows)
+        shapes = self.items.shapes[self.layout.first[rows]]
         order = np.argsort(shapes, kind="stable")
         gathered: list[Feature] = []
         at = 0
         while at < len(order):
             alike = shapes[order[at : at + self.sizes.block]]
             block = order[at : at + int((alike == alike[0]).sum())]
-            alone = len(block) == len(wanted)
-            features = self._gradients(wanted[block], int(rows[0]), places if alone else places_in(gathered, block))
-            gathered = features if alone else put(features, gathered, block, len(wanted))
+            alone = len(block) == len(rows)
+            features = self._gradients(rows[block], int(rows[0]), places if alone else places_in(gathered, block))
+            gathered = features if alone else put(features, gathered, block, len(rows))
             del features
             at += len(block)
-        taken = Rows.of(gathered, differences=self.layout.second is not None)
-        if not self.again and not self.complete:
-            self.parts["lengths"][rows] = (
-                self.parts["item_lengths"][wanted]
-                if self.layout.second is None
-                else squared_lengths(taken, self.sizes.scratch, exact=self.exact)
-            )
-        return taken
+        return Rows.of(gathered, differences=False)
 
-    def _gradients(self, items: IntArray, begun: int, places: Places = ()) -> list[Feature]:
-        """Gradients of items with the same shape, for the chunk of rows that begins with ``begun``.
-
-        Other values of an item are recorded the first time.
-        """
+    def _gradients(self, rows: IntArray, begun: int, places: Places = ()) -> list[Feature]:
+        """Gradients of rows that are items of the same shape, for the chunk of rows that begins with ``begun``."""
+        items = self.layout.first[rows]
         self.maker.heap.trim()
         features, scores = self._ask(items, places)
         if not self.again:
-            rows = Rows.of(features, differences=False)
-            lengths = None if self.complete else squared_lengths(rows, self.sizes.scratch, exact=self.exact)
+            taken = None if self.complete else Rows.of(features, differences=False)
+            lengths = self._lengths(rows, taken)
             check_finite(features, scores, lengths, self._ids(items), self.checkpoint)
-            new = np.flatnonzero(self.begun[items] == len(self.layout))
-            self.parts["scores"][items[new]] = scores.cpu().double().numpy()[new]
-            if lengths is not None:
-                self.parts["item_lengths"][items[new]] = lengths[new]
-            self.begun[items[new]] = begun
-        self.report(int((self.begun < len(self.layout)).sum()))
+            self._record(items, scores, begun)
+        self._report()
         return features
 
-    def _ask(self, items: IntArray, places: Places = ()) -> tuple[list[Feature], torch.Tensor]:
-        """Gradients and scores of items with the same shape.
+    def _take_pairs(self, rows: IntArray) -> Rows:
+        """Gradients of these rows, which are pairs."""
+        assert self.layout.second is not None  # noqa: S101  see above
+        shapes = self.items.shapes[np.stack([self.layout.first[rows], self.layout.second[rows]])]
+        changes = np.flatnonzero(np.diff(shapes).any(0)) + 1
+        most = max(1, self.sizes.block // 2)
+        pieces = [piece for alike in np.split(rows, changes) for piece in _pieces(alike, most)]
+        taken: Rows | None = None
+        start = 0
+        for piece in pieces:
+            part = self._pair_gradients(piece, int(rows[0]))
+            if len(pieces) == 1:
+                return part
+            if taken is None:
+                taken = Rows.room(part.shapes, len(rows), self.maker.device, self.maker.dtype)
+            taken.put(start, part)
+            start += len(piece)
+        assert taken is not None  # noqa: S101  there are rows
+        return taken
+
+    def _pair_gradients(self, rows: IntArray, begun: int) -> Rows:
+        """Gradients of pairs with items of the same two shapes, for the chunk of rows that begins with ``begun``."""
+        assert self.layout.second is not None  # noqa: S101  see above
+        first, second = self.layout.first[rows], self.layout.second[rows]
+        items = np.stack([first, second], 1).reshape(-1)
+        self.maker.heap.trim()
+        if self.items.shapes[first[0]] == self.items.shapes[second[0]] and self.sizes.block > 1:
+            features, scores = self._ask(items, paired=True)
+        else:
+            features, scores = alternating(self._ask(first), self._ask(second))
+            features = differences(features)
+        taken = Rows.of(features, differences=True)
+        if not self.again:
+            lengths = self._lengths(rows, None if self.complete else taken)
+            try:
+                check_finite(features, scores, lengths, self._ids(items), self.checkpoint)
+            except NonFiniteError:
+                for item in items.reshape(-1, 1):  # find the item, so that the error can name it
+                    check_finite(*self._ask(item), None, self._ids(item), self.checkpoint)
+                raise
+            self._record(items, scores, begun)
+        self._report()
+        return taken
+
+    def _lengths(self, rows: IntArray, taken: Rows | None) -> FloatArray | None:
+        """Record and return squared lengths of gradients; None if products of all rows will give them."""
+        if taken is None:
+            return None
+        lengths = self.parts["lengths"][rows] = squared_lengths(taken, self.sizes.scratch, exact=self.exact)
+        return lengths
+
+    def _record(self, items: IntArray, scores: torch.Tensor, begun: int) -> None:
+        """Record the items' scores the first time."""
+        new = np.flatnonzero(self.begun[items] == len(self.layout))
+        self.parts["scores"][items[new]] = scores.cpu().double().numpy()[new]
+        self.begun[items[new]] = begun
+
+    def _report(self) -> None:
+        self.report(int((self.begun < len(self.layout)).sum()))
+
+    def _ask(self, items: IntArray, places: Places = (), *, paired: bool = False) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients and scores of items with the same shape; gradients of pairs of items if ``paired``.
 
         Raises:
             ModelError: the model fails on an item.
@@ -322,7 +367,7 @@ class _Making:
         inputs = self.items.stack(items, self.maker.device, self.maker.dtype)
         try:
             with asking_model(self._ids(items), inputs):
-                return self.maker.gradients(inputs, places)
+                return self.maker.gradients(inputs, places, paired=paired)
         except ModelError:
             if len(items) > 1:
                 for k in range(len(items)):  # find the item that fails alone, so that the error can name it

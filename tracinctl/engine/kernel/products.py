@@ -40,24 +40,18 @@ class Rows:
 
     @staticmethod
     def of(features: Sequence[Feature], *, differences: bool) -> Rows:
-        """Rows of items; or, with ``differences``, of first items minus second ones, with all first ones in front.
-
-        Differences overwrite the gradients of the first items.
-        """
+        """Rows of items; or, with ``differences``, of pairs, from features of this kind (``uses.differences``)."""
         parts: list[tuple[torch.Tensor, ...]] = []
+        sides = 2 if differences else 1
         for feature in features:
             if isinstance(feature, Outer):
-                sides = 2 if differences else 1
-                a, b = (t.reshape(sides, len(t) // sides, -1) for t in (feature.inputs, feature.outputs))
+                a, b = (t.reshape(-1, sides, t.shape[1]).transpose(0, 1) for t in (feature.inputs, feature.outputs))
                 if differences:
                     a = torch.stack([a[0] - a[1], a[1]])
-                    b = torch.stack([b[0], b[0] - b[1]])
+                    b = torch.stack([b[0], b[0] + b[1]])
                 parts.append((a, b))
             elif isinstance(feature, Touched):
-                parts.append((table_products.by_position(feature, differences=differences),))
-            elif differences:
-                half = len(feature.values) // 2
-                parts.append((feature.values[:half].sub_(feature.values[half:]),))
+                parts.append((table_products.by_position(feature, sides),))
             else:
                 parts.append((feature.values,))
         return Rows(tuple(parts))

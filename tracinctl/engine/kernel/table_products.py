@@ -26,15 +26,9 @@ def is_table(part: Sequence[torch.Tensor]) -> bool:
     return len(part) == 1 and part[0].dim() > _MATRIX
 
 
-def by_position(feature: Touched, *, differences: bool) -> torch.Tensor:
-    """Positions first; for differences, those of the first items, then those of the second ones, negated."""
-    values = feature.values.transpose(0, 1)
-    if not differences:
-        return values
-    half = values.shape[1] // 2
-    second = values[:, half:].clone()
-    second[..., 1:].neg_()
-    return torch.cat([values[:, :half], second])
+def by_position(feature: Touched, sides: int) -> torch.Tensor:
+    """Positions first, those of all items of a row; each row has as many items as sides."""
+    return feature.values.reshape(-1, sides * feature.values.shape[1], feature.values.shape[2]).transpose(0, 1)
 
 
 def add_products(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scratch: int) -> None:
