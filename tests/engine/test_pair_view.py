@@ -6,10 +6,10 @@ import dataclasses
 
 import numpy as np
 import pytest
-from small_models import make_checkpoints, make_data
+from small_models import make_checkpoints, make_data, worst
 from torch import nn
 
-from tracinctl import Pairs, compute_influence
+from tracinctl import Pairs, Samples, compute_influence
 from tracinctl.engine.kernel import layout
 from tracinctl.engine.pair_view import Neighbours, pair_disagreement
 from tracinctl.errors import DataWarning
@@ -91,6 +91,11 @@ def test_an_item_has_the_mean_of_its_pairs(many, tmp_path, monkeypatch):
     np.testing.assert_allclose(values[[0, 2, 4, 6, 8]], values[[0, 3, 5, 7, 8]])
     assert values[1] == pytest.approx((alone[0] + alone[4]) / 2)
     assert (values[9:] == 0).all()
+    fewer = dataclasses.replace(data, train=Samples(data.train.ids[:9], data.train.inputs[:9]))
+    assert (
+        worst(compute_influence(fewer, model, paths, loss="logistic", dtype="float64").sample_influence, values[:9])
+        < 1e-12
+    )
     assert (np.array(alone) > 0).all()
 
 

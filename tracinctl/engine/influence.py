@@ -334,8 +334,10 @@ class InfluenceScores(ScoreSource):
         """The mean of ``pair_disagreement`` over each item's pairs at a checkpoint, shape (train items,)."""
         layout, n = self._layout, len(self.sample_ids)
         assert layout.second is not None  # noqa: S101  rows are pairs
-        spread = float(kernel.scores[:n].std())
-        if spread <= EQUAL * float(np.abs(kernel.scores[:n]).max()):
+        # items without a pair have no score
+        scores = kernel.scores[np.unique([self._train.first, self._train.second])]
+        spread = float(scores.std())
+        if spread <= EQUAL * float(np.abs(scores).max()):
             return np.zeros(n)
         margins = (kernel.scores[layout.first] - kernel.scores[layout.second]) / spread
         neighbours = Neighbours(layout.neighbours, kernel.rows, kernel.part("lengths"))

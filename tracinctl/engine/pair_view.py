@@ -61,7 +61,7 @@ def pair_disagreement(
     gradients. Without neighbours, only the first term remains. High = suspicious.
 
     Args:
-        margins: differences of the two items' scores over the standard deviation of all scores, for each row of a
+        margins: differences of the two items' scores over the standard deviation of the scores, for each row of a
             kernel, shape (rows,).
         target: labels y of the pairs, 1 or -1, shape (pairs,).
         own: rows of the pairs, shape (pairs,).
