@@ -136,17 +136,19 @@ def block_sizes(budget: Budget, rows: int, columns: int, measured: Measured, scr
 
 def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int) -> BlockSizes | None:
     """Sizes with which the gradients of all rows are held at a time; None if they do not fit."""
-    row = measured.row
+    row, items_a_row = measured.row, measured.items_a_row
     # products of short rows take more memory than their gradients, but one row at a time is slow
     inside = min(rows, max(2 * _CHUNK, min(_INSIDE, row // 64)))
     scratch = 2048 + min(scratch, budget.gradients_once // 8)
     for_passes = budget.gradients_once - 4096 - scratch - rows * (row + 16 * inside)
     # processes that share the work also hold a block of another one
     a_pass = int(_MARGIN * measured.work) + row
-    per_item = measured.per_item + row - measured.placed
-    most = max(_CHUNK, _CHUNK_BYTES // measured.taken)
-    block = min(rows, most, for_passes // a_pass, max(1, _pass_bytes(budget) // max(1, per_item)))
-    return BlockSizes(rows, block, block, scratch, inside, block * a_pass) if block > 0 else None
+    per_item = measured.per_item + row // items_a_row - measured.placed
+    most = min(rows, max(_CHUNK, _CHUNK_BYTES // measured.taken)) * items_a_row
+    block = min(most, for_passes // a_pass, max(1, _pass_bytes(budget) // max(1, per_item)))
+    if block <= 0:
+        return None
+    return BlockSizes(rows, max(1, block // items_a_row), block, scratch, inside, block * a_pass)
 
 
 def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) -> BlockSizes:
