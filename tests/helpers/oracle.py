@@ -122,6 +122,49 @@ def disagreement(model, data, pairs):
     return result
 
 
+def occur_once(*sides):
+    """Whether items occur in little more than one pair: at most three quarters as many pairs as items in pairs."""
+    items = sum(len({item for i, j, _ in pairs for item in (i, j)}) for pairs in sides)
+    return sum(map(len, sides)) <= 0.75 * items
+
+
+def disagreement_of_pairs(model, data, pairs):
+    """Mean over each item's pairs of the negative log-likelihood of their labels, by loops over pairs."""
+    used = sorted({item for i, j, _ in pairs for item in (i, j)})
+    scores = {k: score(model, data, data.train, k).item() for k in used}
+    spread = np.std(list(scores.values()))
+    result = np.zeros(len(data.train))
+    if spread <= 1e-9 * max(map(abs, scores.values())):
+        return result
+    gradients = {k: gradient(model, score(model, data, data.train, k)) for k in used}
+    distinct = sorted({(i, j) for i, j, _ in pairs})
+    directions = {(i, j): gradients[i] - gradients[j] for i, j in distinct}
+    mean = np.mean([d.square().sum().item() for d in directions.values()])
+    margins = {(i, j): (scores[i] - scores[j]) / spread for i, j in distinct}
+    values = {k: [] for k in used}
+    for i, j, y in pairs:
+        if i == j or not y:
+            continue
+        value = math.log(1 + math.exp(-2 * y * margins[i, j]))
+        likelihood, total = 0.0, 0.0
+        for other in distinct:
+            both = [directions[pair] for pair in ((i, j), other)]
+            flat = any(d.square().sum() <= 1e-10 * mean for d in both)
+            cosine = 0.0 if flat else torch.cosine_similarity(*both, dim=0).item()
+            for sign in (1, -1):
+                if other != (i, j):
+                    weight = math.exp(10 * sign * cosine)
+                    total += weight
+                    likelihood += weight * math.exp(-max(0.0, 0.25 - y * sign * margins[other]) / 0.02)
+        if total:
+            value -= math.log(likelihood / total)
+        values[i].append(value)
+        values[j].append(value)
+    for k, some in values.items():
+        result[k] = np.mean(some) if some else 0.0
+    return result
+
+
 def ghm_weights(model, data, pairs, margin, bins, alpha, batch_size, margins=None):
     """max(1, N_bin B / N) ** -alpha of each training pair, bins counted one pair at a time; 1 for ties."""
     place = []
@@ -159,6 +202,8 @@ def influence(
     scores = np.zeros((len(train), len(test)))
     self_influence = np.zeros(len(train))
     sample = np.zeros(len(data.train))
+    of_difference = not callable(loss) and not options.get("centring")
+    view = disagreement_of_pairs if of_difference and occur_once(train, test) else disagreement
     for state, weight in zip(states, weights, strict=True):
         model.load_state_dict(state)
         w = [1.0] * len(train)
@@ -180,7 +225,7 @@ def influence(
             self_influence[row] += weight * (a @ through @ a).item()
             for column, b in enumerate(right):
                 scores[row, column] += weight * (a @ through @ b).item()
-        sample += weight * disagreement(model, data, train)
+        sample += weight * view(model, data, train)
     return scores, self_influence, sample
 
 

@@ -30,7 +30,9 @@ TEMPERATURE = 0.02
 EQUAL = 1e-9
 """Share of the largest score; a standard deviation of the scores below it is rounding."""
 
-_ALIKE = 1e-10  # share of the mean squared length below which a gradient's rest is rounding
+ALIKE = 1e-10
+"""Share of the mean squared length; a gradient's squared length below it is rounding."""
+
 _FEW = 2  # pairs of an item; up to this many, going through them is faster than sums between the scores
 _CELLS = 1 << 20  # largest number of cells per array; larger arrays are no faster
 _CELL_BYTES = 72  # nine such arrays are in memory at a time
@@ -191,7 +193,7 @@ class _NeighbourWeights:
         self.middle = self.mean[neighbours].mean()
         self.length = np.sqrt(np.maximum(lengths - 2 * self.mean + self.middle, 0.0))
         # equal items have no direction of their own, so all others have the same weight
-        self.length[self.length**2 <= _ALIKE * lengths[neighbours].mean()] = np.inf
+        self.length[self.length**2 <= ALIKE * lengths[neighbours].mean()] = np.inf
 
     def rows(self, start: int, stop: int) -> FloatArray:
         """The weights for items start..stop, shape (stop - start, neighbours)."""

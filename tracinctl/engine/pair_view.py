@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracinctl.data.pairs import FloatArray, IntArray
-from tracinctl.engine.item_view import MARGIN, SHARPNESS, TEMPERATURE
+from tracinctl.engine.item_view import ALIKE, MARGIN, SHARPNESS, TEMPERATURE
 
 OWN = 2.0
 """Factor of a pair's own margin in the logarithm of its odds."""
@@ -42,8 +42,9 @@ class Neighbours:
     def cosines(self, rows: IntArray) -> FloatArray:
         """Cosines of these rows' gradients with the neighbours', shape (rows, neighbours); 0 without a gradient."""
         cosines = np.take(self.products(rows), self.rows, axis=1)
+        least = ALIKE * self.lengths[self.rows].mean()
         for lengths, axis in ((self.lengths[rows], 1), (self.lengths[self.rows], 0)):
-            cosines /= np.expand_dims(np.sqrt(np.where(lengths > 0, lengths, np.inf)), axis)
+            cosines /= np.expand_dims(np.sqrt(np.where(lengths > least, lengths, np.inf)), axis)
         return cosines
 
 
@@ -72,7 +73,9 @@ def pair_disagreement(
         Shape (pairs,), a negative log likelihood, never below zero.
     """
     values = np.logaddexp(0.0, -OWN * target * margins[own])
-    step = max(1, min(_CELLS, memory // _CELL_BYTES) // (len(neighbours.rows) + 1))
+    if not len(neighbours.rows):
+        return values
+    step = max(1, min(_CELLS, memory // _CELL_BYTES) // len(neighbours.rows))
     for start in range(0, len(own), step):
         part = slice(start, start + step)
         values[part] -= _log_likelihood(margins[neighbours.rows], target[part], own[part], neighbours)
