@@ -63,3 +63,26 @@ def test_pages_are_reused_if_memory_allows(memory, reused):
 )
 def test_pages_of_large_passes_stay_if_they_are_to(memory, keep, kept):
     assert (faults_of_a_pass(memory, keep * MIB, pieces=14) < 1000) == kept
+
+
+def test_memory_that_is_filled_and_stays_in_use_is_no_freed_memory(monkeypatch):
+    resident, trims = [0], []
+    heap = Heap(1000)
+    monkeypatch.setattr(Heap, "_resident", lambda _: resident[0])
+    heap._trim, heap._begin = trims.append, 0
+    heap.fill(800)
+    for _ in range(8):
+        resident[0] += 100
+        heap.filled(100)
+        heap.trim()
+    assert not trims
+    resident[0] += 90
+    heap.trim()
+    assert not trims, "half of the rest may be freed memory"
+    resident[0] += 20
+    heap.trim()
+    assert len(trims) == 1
+    heap.release()
+    resident[0] = 510
+    heap.trim()
+    assert len(trims) == 2, "without a tile, half of the limit"

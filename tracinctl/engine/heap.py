@@ -32,9 +32,10 @@ class Heap:
 
     def __init__(self, memory: int) -> None:
         self._trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
-        self._room = memory // 2  # up to three eighths more may be used before the next check
+        self._memory = memory
         self._begin = self._resident()
-        self._next = self._begin + self._room
+        # up to three eighths more may be used before the next check
+        self._least = self._next = self._begin + memory // 2
         self._step = memory // 16
         self._keeps = self._trim is not None and memory >= KEEPS
         self._end: Any = None
@@ -53,14 +54,28 @@ class Heap:
             self._end = pieces.pop()
 
     def release(self) -> None:
-        """Stop keeping freed memory."""
+        """Stop keeping freed memory, and stop counting what was filled."""
         self._end = None
+        self._least = self._next = self._begin + self._memory // 2
+
+    def fill(self, size: int) -> None:
+        """Expect the process to grow by ``size`` bytes that stay in use, which ``filled`` counts.
+
+        Half of what the limit leaves beside them may be freed memory.
+        """
+        now = self._resident()
+        self._least = self._next = now + max(0, self._begin + self._memory - now - size) // 2
+
+    def filled(self, size: int) -> None:
+        """Count bytes that stay in use from now on."""
+        self._least += size
+        self._next += size
 
     def trim(self) -> None:
         """Return freed memory if the process has grown much since the last time."""
         if self._trim is not None and self._resident() > self._next:
             self._trim(0)
-            self._next = max(self._begin + self._room, self._resident() + self._step)
+            self._next = max(self._least, self._resident() + self._step)
 
     def _resident(self) -> int:
         if self._trim is None:

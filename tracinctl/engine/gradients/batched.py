@@ -22,7 +22,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tracinctl.engine.allocations import AllocationWatch
-from tracinctl.engine.gradients.branches import PartingError
+from tracinctl.engine.gradients.branches import PartingError, together
 from tracinctl.engine.gradients.normalised import Normalisation
 from tracinctl.engine.gradients.projection import Projection
 from tracinctl.engine.gradients.tracing import Trace, UseWatch
@@ -150,8 +150,12 @@ class BatchedGradients:
         try:
             run = self._run(inputs, paired=paired)
         except PartingError as parting:
-            parts = [self(of_each(operator.itemgetter(way), inputs)) for way in parting.ways]
-            features, scores = _together(parts, parting.ways)
+            parts, start = [], 0
+            for way in parting.ways:
+                there = [None if t is None else t[start : start + len(way)] for t in places]
+                parts.append(self(of_each(operator.itemgetter(way), inputs), there))
+                start += len(way)
+            features, scores = together(parts, parting.ways, places)
             return (differences(features) if paired else features), scores
         if any(_common(self._forms[name], form) != self._forms[name] for name, form in self._forms_of(run.trace)):
             raise ModelError(
@@ -237,7 +241,10 @@ class BatchedGradients:
     def _features(self, run: _Run, places: Sequence[torch.Tensor | None]) -> list[Feature]:
         """The gradients as features, some of them in given places."""
         placed = self._placed(run.trace)
-        by_name = {n: t for n, t in zip(self._apart_names, places, strict=False) if t is not None and n in placed}
+        given = zip(self._apart_names, places, strict=False)
+        # places of an earlier checkpoint may be for other forms
+        fitting = {n: t for n, t in given if t is not None and t.shape[1] == self._length(n)}
+        by_name = {n: t for n, t in fitting.items() if n in placed}
         return self._joined(self._gathered(run, self._forms, by_name))
 
     def _joined(self, gathered: dict[str, Feature]) -> list[Feature]:
@@ -388,18 +395,6 @@ def _places(model: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
         for name, module in model.named_modules()
         for key, p in module.named_parameters(recurse=False, remove_duplicate=False)
     }
-
-
-def _together(
-    parts: Sequence[tuple[list[Feature], torch.Tensor]], ways: Sequence[Sequence[int]]
-) -> tuple[list[Feature], torch.Tensor]:
-    """Gradients and scores of a block, joined from those of each branch; none of them are outer products."""
-    back = torch.argsort(torch.tensor([row for way in ways for row in way]))
-    features: list[Feature] = [
-        Dense(torch.cat([feature.values for feature in same if isinstance(feature, Dense)])[back])
-        for same in zip(*(features for features, _ in parts), strict=True)
-    ]
-    return features, torch.cat([scores for _, scores in parts])[back]
 
 
 def _in_pairs(tensor: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from tracinctl.engine.gradients.uses import Dense, Feature
+
 _ANSWERS = {
     torch.Tensor.__bool__: bool,
     torch.Tensor.__int__: int,
@@ -54,6 +56,33 @@ class PartingError(Exception):
     def __init__(self, ways: Sequence[Sequence[int]]) -> None:
         super().__init__("the items take different branches")
         self.ways = ways
+
+
+def together(
+    parts: Sequence[tuple[list[Feature], torch.Tensor]],
+    ways: Sequence[Sequence[int]],
+    places: Sequence[torch.Tensor | None],
+) -> tuple[list[Feature], torch.Tensor]:
+    """Gradients and scores of a block, joined from those of each branch; none of them are outer products.
+
+    Gradients that were computed in the rows of ``places`` for each branch, in order, stay there.
+    """
+    back = torch.argsort(torch.tensor([row for way in ways for row in way]))
+    features: list[Feature] = []
+    for k, same in enumerate(zip(*(features for features, _ in parts), strict=True)):
+        values = [feature.values for feature in same if isinstance(feature, Dense)]
+        place = places[k] if k < len(places) else None
+        if place is not None and _lie_in(place, values):
+            features.append(Dense(place.copy_(place[back])))
+        else:
+            features.append(Dense(torch.cat(values)[back]))
+    return features, torch.cat([scores for _, scores in parts])[back]
+
+
+def _lie_in(place: torch.Tensor, values: Sequence[torch.Tensor]) -> bool:
+    """Whether these rows are the rows of ``place``, in order."""
+    rows = torch.split(place, [len(v) for v in values])
+    return all(v.data_ptr() == row.data_ptr() for v, row in zip(values, rows, strict=True))
 
 
 def is_question(func: Any) -> bool:
