@@ -203,7 +203,7 @@ def compute_influence(
         centring: adds ``centring * (s_i + s_j)**2`` to the loss of each pair.
         checkpoint_weights: ``relative`` (learning rates over their mean), ``absolute`` (learning rates) or ``uniform``
             (1 each); or numbers, one per checkpoint.
-        dtype: precision of the gradients; products and sums are float64.
+        dtype: precision of the gradients; sums are float64.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1`` or ``mps``.
         layers: patterns of names of the parameters to compute gradients for; None = all trainable ones.
         cache: a folder to keep kernels in.

@@ -1,7 +1,7 @@
 """The memory limit, and block sizes that keep it.
 
 The limit covers everything besides the model, a checkpoint and the items: gradients, tensors that a pass through the
-model keeps, float64 copies, kernels, and unfinished scores.
+model keeps, copies for products, kernels, and unfinished scores.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import torch
 
 from tracinctl.engine.container import container_memory
 from tracinctl.engine.heap import KEEPS
+from tracinctl.engine.kernel.middle import LEAST_ROWS
 from tracinctl.errors import MemoryBudgetError
 
 ITEMS_SHARE = 8
 """Divisor of the memory that gives the part for kept items."""
 
 SCRATCH = 64 << 20
-"""Bytes of float64 copies at a time; more do not make products faster on any device."""
+"""Bytes of copies for products at a time; more do not make products faster on any device."""
 
 _INSIDE = 512  # held rows that meet the held ones at a time; symmetric products of more are no faster
 _CHUNK = 128  # rows that meet the held ones at a time; more do not make products of long rows faster
@@ -81,7 +82,8 @@ class BlockSizes:
         tile: number of rows whose gradients are held.
         chunk: number of rows whose gradients meet them at a time.
         block: number of items in a pass through the model.
-        scratch: bytes for float64 copies in inner products.
+        first: number of held rows in a pass whose gradients have no place yet.
+        scratch: bytes for copies in inner products.
         inside: number of held rows that meet the other held rows at a time.
         work: bytes that a pass uses.
     """
@@ -89,6 +91,7 @@ class BlockSizes:
     tile: int
     chunk: int
     block: int
+    first: int
     scratch: int
     inside: int
     work: int
@@ -123,32 +126,40 @@ class Measured:
         return self.row + 2 * self.taken + int(_MARGIN * self.work) + 4096
 
 
-def block_sizes(budget: Budget, rows: int, columns: int, measured: Measured, scratch: int = SCRATCH) -> BlockSizes:
+def block_sizes(
+    budget: Budget, rows: int, columns: int, measured: Measured, scratch: int = SCRATCH, *, in_place: bool = False
+) -> BlockSizes:
     """Block sizes for the kernel of a checkpoint, in which ``columns`` rows meet all ``rows``.
+
+    If ``in_place``, all passes but the first one compute what they can where it is held.
 
     Raises:
         MemoryBudgetError: not even one row at a time fits; the message says how much memory is needed.
     """
     check_room(budget, measured.least)
-    held = _all_held(budget, rows, measured, scratch) if rows == columns else None
+    held = _all_held(budget, rows, measured, scratch, in_place=in_place) if rows == columns else None
     return held or _in_tiles(budget, columns, measured, scratch)
 
 
-def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int) -> BlockSizes | None:
+def _all_held(budget: Budget, rows: int, measured: Measured, scratch: int, *, in_place: bool) -> BlockSizes | None:
     """Sizes with which the gradients of all rows are held at a time; None if they do not fit."""
     row, items_a_row = measured.row, measured.items_a_row
     # products of short rows take more memory than their gradients, but one row at a time is slow
     inside = min(rows, max(2 * _CHUNK, min(_INSIDE, row // 64)))
     scratch = 2048 + min(scratch, budget.gradients_once // 8)
-    for_passes = budget.gradients_once - 4096 - scratch - rows * (row + 16 * inside)
+    for_passes = budget.gradients_once - 4096 - scratch - rows * (row + 16 * inside) - _of_middle(rows, row)
     # processes that share the work also hold a block of another one
-    a_pass = int(_MARGIN * measured.work) + row
+    first_pass = int(_MARGIN * measured.work) + row
+    # neither a pass nor its row holds gradients that are computed in their place
+    a_pass = max(1, first_pass - 2 * measured.placed) if in_place else first_pass
     per_item = measured.per_item + row // items_a_row - measured.placed
     most = min(rows, max(_CHUNK, _CHUNK_BYTES // measured.taken)) * items_a_row
     block = min(most, for_passes // a_pass, max(1, _pass_bytes(budget) // max(1, per_item)))
-    if block <= 0:
+    first = min(block, for_passes // first_pass)
+    if first <= 0:
         return None
-    return BlockSizes(rows, max(1, block // items_a_row), block, scratch, inside, block * a_pass)
+    chunk, first = (max(1, items // items_a_row) for items in (block, first))
+    return BlockSizes(rows, chunk, block, first, scratch, inside, block * a_pass)
 
 
 def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) -> BlockSizes:
@@ -169,7 +180,13 @@ def _in_tiles(budget: Budget, columns: int, measured: Measured, scratch: int) ->
     inside = max(chunk, min(_CHUNK, row // 64))
     # with half of a small limit, freed memory between pieces in use made a process of 96 MiB grow by up to 105 MB
     tile = max(1, (row + max(for_tile, spare * 7 // 16)) // (row + 16 * inside))
-    return BlockSizes(*map(int, (min(tile, columns), chunk, block, scratch, inside, block * work)))
+    tile = max(1, tile - _of_middle(tile, row) // row)
+    return BlockSizes(*map(int, (min(tile, columns), chunk, block, chunk, scratch, inside, block * work)))
+
+
+def _of_middle(rows: int, row: int) -> int:
+    """Bytes of a vector in the middle of so many rows."""
+    return row if rows >= LEAST_ROWS else 0
 
 
 def _pass_bytes(budget: Budget) -> int:

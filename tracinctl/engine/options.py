@@ -58,7 +58,7 @@ class LossOptions:
 class EngineOptions:
     """The settings of a computation.
 
-    Products and sums are float64, whatever the ``dtype``. ``checkpoint_weights`` may be numbers, one per checkpoint;
+    Sums are float64, whatever the ``dtype``. ``checkpoint_weights`` may be numbers, one per checkpoint;
     ``memory`` is in bytes; ``score`` is a function of the model's output.
     """
 

@@ -5,8 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from oracle import influence_of_files
+from small_models import Model, make_checkpoints, make_data, worst
 from torch import nn
 
+from tracinctl import compute_influence
+from tracinctl.engine import memory
 from tracinctl.engine.gradients.items import ItemGradients
 from tracinctl.engine.gradients.uses import Dense, Outer
 from tracinctl.engine.kernel.feature_blocks import places_in, put
@@ -53,6 +57,62 @@ def test_each_gradient_is_computed_once_if_all_fit():
     assert used <= Budget(4096 * MIB).gradients_once
     assert block_sizes(Budget(4096 * MIB), 300, 300, needs).tile < 280, "then they do not fit"
     assert block_sizes(Budget(4096 * MIB), 281, 280, needs).tile < 280, "another row meets them in chunks"
+
+
+def test_passes_are_larger_if_their_gradients_are_computed_in_place():
+    needs = Measured(row=13 * MIB, items_a_row=1, work=25 * MIB, per_item=8 * MIB, placed=13 * MIB)
+    budget = Budget(4096 * MIB)
+    copied, placed = (block_sizes(budget, 280, 280, needs, in_place=in_place) for in_place in (False, True))
+    assert placed.block > 2 * copied.block
+    assert copied.first == copied.block
+    assert placed.first == copied.first, "the first pass has no place yet"
+    beside = placed.scratch + 16 * 280 * placed.inside + 13 * MIB
+    assert 280 * 13 * MIB + beside + placed.block * (25 - 13) * MIB <= budget.gradients_once
+    assert 280 * 13 * MIB + beside + placed.first * (25 + 13) * MIB <= budget.gradients_once
+
+
+def test_items_that_take_different_branches_are_computed_in_given_places():
+    torch.manual_seed(0)
+    model = Model(_branching, a=nn.Linear(100, 100), b=nn.Linear(100, 100), o=nn.Linear(100, 1)).double()
+    gradients, x = ItemGradients(model), torch.randn(6, 3, 100, dtype=torch.float64)
+    x[:, 0, 0] = torch.tensor([1, -1, -1, 1, 1, -1])
+    gradients.prepare(x)
+    features, scores = gradients(x)
+    held = Rows(tuple((torch.full((8, part.values.shape[1]), torch.nan).double(),) for part in features))
+    again, same = gradients(x, held.places(slice(1, 7)))
+    there = [new.values.data_ptr() == part[0][1:7].data_ptr() for new, part in zip(again, held.parts, strict=True)]
+    assert there.count(True) >= 1
+    for old, new, part in zip(features, again, held.parts, strict=True):
+        torch.testing.assert_close(new.values, old.values, rtol=1e-12, atol=1e-14)
+        assert part[0][[0, 7]].isnan().all(), "other rows"
+    torch.testing.assert_close(scores, same)
+
+
+def _branching(m, x):
+    h = torch.tanh(m.a(x))
+    return m.o((torch.tanh(m.b(h)) if x[0, 0, 0] > 0 else torch.sigmoid(m.b(h))).mean(1))
+
+
+def test_later_checkpoints_compute_all_gradients_where_earlier_ones_were(monkeypatch, tmp_path):
+    monkeypatch.setattr(memory, "_PASS_BYTES", 20_000)
+    given = []
+    usual = ItemGradients.__call__
+
+    def called(self, inputs, places=()):
+        given.append((len(inputs), len(places)))
+        return usual(self, inputs, places)
+
+    monkeypatch.setattr(ItemGradients, "__call__", called)
+    model = nn.Sequential(nn.Linear(100, 100), nn.Tanh(), nn.Linear(100, 1), nn.Flatten(1), nn.AdaptiveAvgPool1d(1))
+    pairs = [(0, 1, 1), (4, 9, -1), (7, 2, 1)]
+    data = make_data((3, 100), train=10, test=3, train_pairs=pairs, test_pairs=[(0, 2, 1)])
+    paths = make_checkpoints(model, tmp_path, scale=0.1)
+    table = compute_influence(data, model, paths, loss="logistic")
+    assert worst(table.scores, influence_of_files(data, model, paths, loss="logistic")[0]) < 1e-5
+    first, *later = [places for items, places in given if items > 1]
+    assert not first
+    assert len(later) > 2
+    assert all(later)
 
 
 def test_short_gradients_meet_each_other_in_large_pieces():

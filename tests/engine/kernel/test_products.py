@@ -51,6 +51,16 @@ def test_products_of_rows_equal_those_of_whole_gradients(features, differences, 
         assert differences or (leading[:, :count] == leading[:, :count].T).all()
 
 
+@pytest.mark.parametrize("rows", [1, 15, 70])
+@pytest.mark.parametrize("scratch", [1, 1 << 20])
+def test_symmetric_products_in_blocks_of_rows(rows, scratch):
+    values = torch.randn(rows + 9, 50, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    both = Rows.of([Dense(values)], differences=False)
+    leading = inner_products(both[:rows], both, scratch, leading=True)
+    np.testing.assert_allclose(leading, (values[:rows] @ values.T).numpy(), rtol=1e-12, atol=1e-12)
+    assert (leading[:, :rows] == leading[:, :rows].T).all()
+
+
 @pytest.mark.parametrize("crowded", [0, 2, 1 << 30], ids=["one by one", "some as matrices", "all as matrices"])
 @pytest.mark.parametrize("scratch", [1, 1 << 20])
 def test_table_rows_used_by_few_or_many_items(monkeypatch, crowded, scratch):

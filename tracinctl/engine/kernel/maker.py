@@ -19,7 +19,8 @@ from tracinctl.engine.items import Items
 from tracinctl.engine.kernel.feature_blocks import Places, alternating, check_finite, places_in, put
 from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
-from tracinctl.engine.kernel.precision import in_cache
+from tracinctl.engine.kernel.middle import Middle
+from tracinctl.engine.kernel.precision import in_cache, rounds_float32
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured
 from tracinctl.engine.memory import SCRATCH, BlockSizes, Budget, Measured, block_sizes, check_room
@@ -56,8 +57,10 @@ class KernelMaker:
         self.gradients, self.items, self.layout = gradients, items, layout
         self.device, self.dtype, self.budget = device, dtype, budget
         self.heap = Heap(budget.remaining)
-        self._sizes: BlockSizes | None = None
+        # by whether one process makes the kernel alone
+        self._sizes: dict[bool, BlockSizes] = {}
         self._room: Rows | None = None
+        self._filled = 0  # number of rows of it that were in use
 
     def make(
         self, store: KernelStore | None, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
@@ -76,21 +79,22 @@ class KernelMaker:
         groups = [int(items[0]) for group in self.items.groups() if len(items := group[wanted[group]])]
         rows = 1 if self.layout.second is None else 2
         read = [partial(self.items.stack, [item], self.device, self.dtype) for item in groups]
-        if self._sizes is None:
+        if not self._sizes:
             self._check_room(read, rows)
             check_items(self.gradients, self.items, self.device, self.dtype)
-        if self._sizes is None or not self.gradients.prepare_in_passing():
+        if not self._sizes or not self.gradients.prepare_in_passing():
             for item, give in zip(groups, read, strict=True):
                 with asking_model([self.items.ids[item]], inputs := give()):
                     self.gradients.prepare(inputs)
-        if self._sizes is None:
+        if (alone := processes.size == 1) not in self._sizes:
             scratch = in_cache(torch.empty(0, device=self.device), SCRATCH)
-            needs = self._measured(groups, read, rows)
-            self._sizes = block_sizes(self.budget, len(self.layout), self.layout.columns, needs, scratch)
-            self.heap.keep(self._sizes.work)
+            needs, in_place = self._measured(groups, read, rows), alone and len(groups) == 1
+            self._sizes[alone] = block_sizes(
+                self.budget, len(self.layout), self.layout.columns, needs, scratch, in_place=in_place
+            )
+            self.heap.keep(self._sizes[alone].work)
         # free memory and the memory of a pass may differ between processes
-        sizes = processes.gather(lambda: self._sizes)[0]
-        assert sizes is not None  # noqa: S101  they were just chosen
+        sizes = processes.gather(lambda: self._sizes[alone])[0]
         return _Making(self, sizes, store, checkpoint, report, processes).run()
 
     def room(self, shapes: Sequence[Sequence[Sequence[int]]], rows: int) -> Rows:
@@ -98,7 +102,27 @@ class KernelMaker:
         if self._room is None or len(self._room) < rows or self._room[:rows].shapes != Rows.shapes_of(shapes, rows):
             self._room = None
             self._room = Rows.room(shapes, rows, self.device, self.dtype)
+            self._filled = 0
+            if self._counts:
+                self.heap.fill(self._room.size)
         return self._room[:rows]
+
+    def put(self, start: int, rows: Rows) -> None:
+        """Put rows into the memory of the tile."""
+        assert self._room is not None  # noqa: S101  there is one while a tile is made
+        self._room.put(start, rows)
+        if self._counts and (new := start + len(rows) - self._filled) > 0:
+            self.heap.filled(self._room.size * new // len(self._room))
+            self._filled += new
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the heap counts the tile's memory: if most of the limit is for the gradients of all rows."""
+        return self.device.type == "cpu" and self._room is not None and len(self._room) == len(self.layout)
+
+    def kept_room(self, rows: int) -> Rows | None:
+        """The memory of an earlier tile, if it holds so many rows."""
+        return self._room if self._room is not None and len(self._room) >= rows else None
 
     def release(self) -> None:
         """Release the memory of tiles and passes."""
@@ -153,10 +177,11 @@ class _Making:
         }
         # first row of the chunk in which an item's gradient was first computed
         self.begun = np.full(len(self.items), len(self.layout), dtype=np.int64)
-        self.exact = maker.layout.second is None  # nothing more is subtracted from differences
+        self.exact = maker.layout.second is None or rounds_float32()  # nothing more is subtracted from differences
         # all lengths are products that are computed anyway
         self.complete = maker.layout.columns == len(maker.layout)
         self.again = False  # whether all rows were computed before
+        self.middle: Middle | None = None  # of the first tile, and the same for all products
 
     def run(self) -> dict[str, FloatArray]:
         columns = self.layout.columns
@@ -164,6 +189,9 @@ class _Making:
             tile = np.arange(start, min(start + self.sizes.tile, columns))
             end = start + len(tile)
             tile_rows = self._hold(tile)
+            if self.exact and not start:
+                self.middle = Middle.of(tile_rows.parts)
+            tile_rows = tile_rows.about(self.middle)
             # rows of the tile meet only later rows, because products are symmetric
             inside = [(tile_rows[k[0] - start :], k) for k in _pieces(tile, self.sizes.inside)]
             outside = _pieces(np.arange(end, len(self.layout)), self.sizes.chunk)
@@ -196,15 +224,18 @@ class _Making:
     def _hold(self, rows: IntArray) -> Rows:
         """Gradients of all these rows in every process; each process runs its share of the passes."""
         items_a_row = 1 if self.layout.second is None else 2
-        pieces = _pieces(rows, max(1, min(self.sizes.chunk, self.sizes.block // items_a_row)))
+        most = max(1, min(self.sizes.chunk, self.sizes.block // items_a_row))
+        # without a place for its gradients, a pass takes more memory
+        first = self.sizes.first if self.maker.kept_room(len(rows)) is None else most
+        pieces = _pieces(rows, most, first)
         rank, size = self.processes.rank, self.processes.size
         all_rows: Rows | None = None
         start = 0
         for k in range(0, len(pieces), size):
             taken: list[Rows] = []
             there: Places = ()
-            if all_rows is not None and items_a_row == size == 1:
-                there = all_rows.places(slice(start, start + len(pieces[k])))
+            if items_a_row == size == 1 and (room := self.maker.kept_room(len(rows))) is not None:
+                there = room.places(slice(start, start + len(pieces[k])))
             shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken, there))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
@@ -219,7 +250,7 @@ class _Making:
                     return block
                 if all_rows is None:
                     all_rows = self.maker.room(block.shapes, len(rows))
-                all_rows.put(start, block)
+                self.maker.put(start, block)
                 start += len(piece)
                 del block
         assert all_rows is not None  # noqa: S101  there are rows
@@ -264,6 +295,7 @@ class _Making:
         else:
             taken = self._take(rows)
             self._pairs_within(taken, rows)
+            taken = taken.about(self.middle)
         self.maker.heap.trim()
         return inner_products(taken, met, self.sizes.scratch, exact=self.exact, leading=leading)
 
@@ -401,7 +433,7 @@ class _Making:
             tile = firsts[start : start + self.sizes.tile]
             these = apart[(pairs[apart, 0] >= tile[0]) & (pairs[apart, 0] <= tile[-1])]
             partners = _pieces(np.unique(pairs[these, 1]), self.sizes.chunk)
-            tile_rows = self._hold(tile)
+            tile_rows = self._hold(tile).about(self.middle)
             for rows, values in self._meet([(tile_rows, k) for k in partners]):
                 here = these[np.isin(pairs[these, 1], rows)]
                 partner_places, tile_places = (
@@ -411,6 +443,8 @@ class _Making:
                 self.parts["pairs"][here] = values[partner_places, tile_places]
 
 
-def _pieces(rows: IntArray, most: int) -> list[IntArray]:
-    """Split the rows into pieces of about equal length, at most ``most``."""
+def _pieces(rows: IntArray, most: int, first: int | None = None) -> list[IntArray]:
+    """Split the rows into pieces of about equal length, at most ``most``, but the first one at most ``first``."""
+    if first is not None and first < min(most, len(rows)):
+        return [rows[:first], *_pieces(rows[first:], most)]
     return list(np.array_split(rows, -(-len(rows) // most))) if len(rows) else []

@@ -18,3 +18,11 @@ def exact_numbers(tensor: torch.Tensor) -> torch.Tensor:
 def in_cache(tensor: torch.Tensor, scratch: int) -> int:
     """The part of these bytes that a processor's cache holds."""
     return min(scratch, _CACHED) if tensor.device.type == "cpu" else scratch
+
+
+def rounds_float32() -> bool:
+    """Whether torch may round the numbers of float32 matrices in products, a setting that a model's code can change."""
+    try:
+        return torch.get_float32_matmul_precision() != "highest"
+    except RuntimeError:  # the setting differs between devices
+        return True

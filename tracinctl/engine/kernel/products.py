@@ -1,7 +1,8 @@
 """Inner products of gradients, summed in float64 in pieces.
 
-Products of items are computed in float64 (``exact``), because most of them cancels when items are subtracted. If rows
-are differences already, a piece is multiplied in the gradients' own dtype, at half the cost.
+Most of the products of items cancels when items are subtracted. So long parts are multiplied minus a vector in the
+middle of all items (``middle``), and other parts in float64 (``exact``). Then, and if rows are differences already,
+slices of rows are multiplied in the gradients' own dtype, at half the cost.
 
 ``Rows`` hold one gradient per row, of an item or of the difference of two items. Outer products stay outer products;
 a difference of two is kept as a sum of two, in which nothing cancels: b a^T - d c^T = b (a - c)^T + (b - d) c^T.
@@ -20,11 +21,14 @@ import torch
 from tracinctl.data.pairs import FloatArray
 from tracinctl.engine.gradients.uses import Feature, Outer, Touched
 from tracinctl.engine.kernel import table_products
+from tracinctl.engine.kernel.middle import Middle
 from tracinctl.engine.kernel.precision import LEAST_COLUMNS, exact_numbers, in_cache
 
 _NEAR = 1 << 20  # bytes of a core's own cache
 _ROWS_TOGETHER = 32  # least number of rows gathered at a time, if memory allows
 _SHORT = 1024  # numbers summed in the gradients' own dtype; float32 is off by some 1e-7 of the lengths
+_BLOCKS = 4  # blocks of rows in symmetric products; 4 take 5/8 of the multiplications
+_LEAST_BLOCK = 16  # rows; smaller blocks take longer per multiplication
 _MATRIX = 2  # number of dimensions
 
 
@@ -34,9 +38,16 @@ class Rows:
 
     Each part is one tensor (rows, numbers), or two (sides, rows, numbers) for an outer product, or one (positions,
     rows, 1 + width) for rows of a table, with the number of the row first.
+
+    Attributes:
+        parts: the gradients.
+        middle: subtracted before products are computed in float32; None = products in float64.
+        along: inner products of the rows with ``middle``, shape (rows,).
     """
 
     parts: tuple[tuple[torch.Tensor, ...], ...]
+    middle: Middle | None = None
+    along: torch.Tensor | None = None
 
     @staticmethod
     def of(features: Sequence[Feature], *, differences: bool) -> Rows:
@@ -72,6 +83,11 @@ class Rows:
         """Shapes of the tensors of each part."""
         return [[list(t.shape) for t in part] for part in self.parts]
 
+    @property
+    def size(self) -> int:
+        """Bytes of the gradients."""
+        return sum(t.element_size() * t.numel() for t in self.tensors())
+
     def tensors(self) -> Iterator[torch.Tensor]:
         """All tensors, in order."""
         return (t for part in self.parts for t in part)
@@ -84,7 +100,12 @@ class Rows:
         return int(self.parts[0][0].shape[-2])
 
     def __getitem__(self, rows: slice) -> Rows:
-        return Rows(tuple(tuple(t[..., rows, :] for t in part) for part in self.parts))
+        along = None if self.along is None else self.along[rows]
+        return Rows(tuple(tuple(t[..., rows, :] for t in part) for part in self.parts), self.middle, along)
+
+    def about(self, middle: Middle | None) -> Rows:
+        """The same rows, for products with other rows about the same ``middle``."""
+        return self if middle is None else Rows(self.parts, middle, middle.products(self.parts))
 
     def places(self, rows: slice) -> list[torch.Tensor | None]:
         """Tensors for the dense gradients of these rows; None for parts of another form."""
@@ -102,25 +123,35 @@ class Rows:
 def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True, leading: bool = False) -> FloatArray:
     """Inner products of two sets of gradients, shape (left rows, right rows).
 
-    ``scratch`` are bytes for float64 copies. If ``exact``, products of single gradients are computed in float64. If
+    ``scratch`` are bytes for copies. If ``exact``, products are computed in float64, except minus a middle. If
     ``leading``, ``left`` is the beginning of ``right``, so that their products are symmetric.
     """
-    total: torch.Tensor | None = None
-    for a, b in zip(left.parts, right.parts, strict=True):
+    total = _of_middle(left, right)
+    middles = [None] * len(left.parts) if left.middle is None else left.middle.parts
+    for a, b, middle in zip(left.parts, right.parts, middles, strict=True):
         if table_products.is_table(a):
-            total = exact_numbers(a[0].new_zeros(len(left), len(right))) if total is None else total
             table_products.add_products(total, a[0], b[0], scratch)
             continue
         symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
+        in_double = exact and middle is None
         part, *more = (
-            _products(x, y, scratch, leading=symmetric) if exact else _short_products(x, y)
+            _products(x, y, scratch, exact=in_double, middle=middle, leading=symmetric)
             for x, y in zip(a, b, strict=True)
         )
         for factor in more:
             part = _over_sides(part.mul_(factor))
-        total = part if total is None else total.add_(part)
-    assert total is not None  # noqa: S101  a model has at least one parameter, and so one part
+        total += part
+    if left.middle is not None and not bool(torch.isfinite(total).all()):
+        # numbers that are too large for products in float32
+        return inner_products(Rows(left.parts), Rows(right.parts), scratch, exact=exact, leading=leading)
     return np.asarray(total.cpu().double().numpy())
+
+
+def _of_middle(left: Rows, right: Rows) -> torch.Tensor:
+    """What products of rows minus their middle lack, shape (left rows, right rows)."""
+    if left.middle is None or left.along is None or right.along is None:
+        return exact_numbers(left.parts[0][0].new_zeros(len(left), len(right)))
+    return (left.along[:, None] + right.along).sub_(left.middle.squared_length)
 
 
 def _over_sides(products: torch.Tensor) -> torch.Tensor:
@@ -196,37 +227,88 @@ def row_products(rows: Rows, first: npt.NDArray[np.int64], second: npt.NDArray[n
     return total
 
 
-def _products(a: torch.Tensor, b: torch.Tensor, scratch: int, *, leading: bool) -> torch.Tensor:
+def _products(
+    a: torch.Tensor, b: torch.Tensor, scratch: int, *, exact: bool, middle: torch.Tensor | None, leading: bool
+) -> torch.Tensor:
     """(rows, rows) of tensors (rows, numbers); (sides, rows, sides, rows) of tensors (sides, rows, numbers)."""
     x, y = a.flatten(0, -2), b.flatten(0, -2)
     first = len(x) if leading else 0
-    columns = max(LEAST_COLUMNS, in_cache(x, scratch) // (8 * (len(x) + len(y) - first)))
     total = exact_numbers(x.new_zeros(len(x), len(y)))
-    for start in range(0, x.shape[1], columns):
-        q = exact_numbers(y[:, start : start + columns])
-        p = q[:first] if leading else exact_numbers(x[:, start : start + columns])
+    for begin, end, length in _slices(x, len(y) - first, scratch, exact=exact):
+        q = _sliced(y, begin, end, length, exact=exact, middle=middle)
+        p = q[:, :first] if leading else _sliced(x, begin, end, length, exact=exact, middle=middle)
         if leading:
-            total[:, :first] += _symmetric(p)
-        if len(q) > first:
-            total[:, first:].addmm_(p, q[first:].T)
+            _add_symmetric(total[:, :first], p)
+        if len(y) > first:
+            _add(total[:, first:], p, q[:, first:])
+    if leading:
+        _mirror(total[:, :first])
     return total.reshape(*a.shape[:-1], *b.shape[:-1])
 
 
-def _symmetric(p: torch.Tensor) -> torch.Tensor:
-    """``p @ p.T``, for which numpy computes every product once, but torch twice."""
-    if p.device.type != "cpu":
-        return p @ p.T
-    values = p.numpy()
-    return torch.from_numpy(values @ values.T)
+def _slices(x: torch.Tensor, others: int, scratch: int, *, exact: bool) -> Iterator[tuple[int, int, int]]:
+    """The numbers of rows in pieces for ``scratch``: (begin, end, length of the slices that are summed at a time)."""
+    numbers, rows = x.shape[1], len(x) + others
+    if exact:
+        length = step = max(LEAST_COLUMNS, in_cache(x, scratch) // (8 * rows))
+    else:
+        size = x.element_size() * (rows + len(x) * rows // _SHORT + 1)
+        # the rows themselves need the other half of the cache
+        columns = min(scratch // size, max(_SHORT, in_cache(x, scratch) // 2 // size))
+        length = max(LEAST_COLUMNS, min(_SHORT, columns))
+        step = max(1, columns // length) * length
+    even = numbers // length * length
+    for begin in range(0, even, step):
+        yield begin, min(begin + step, even), length
+    if even < numbers:
+        yield even, numbers, numbers - even
 
 
-def _short_products(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """Like ``_products``, in the gradients' own dtype; pieces of a row's numbers are summed in float64."""
-    pieces = [torch.split(t.flatten(0, -2), _SHORT, dim=1) for t in (a, b)]
-    total = exact_numbers(pieces[0][0] @ pieces[1][0].T)
-    for x, y in zip(*(some[1:] for some in pieces), strict=True):
-        total += x @ y.T
-    return total.reshape(*a.shape[:-1], *b.shape[:-1])
+def _sliced(
+    x: torch.Tensor, begin: int, end: int, length: int, *, exact: bool, middle: torch.Tensor | None
+) -> torch.Tensor:
+    """Numbers of rows as (slices, rows, length), in float64 if ``exact``, or minus the ``middle``."""
+    some = x[:, begin:end]
+    if exact:
+        some = exact_numbers(some)
+    elif middle is not None:
+        some = some - middle[begin:end]
+    return some.reshape(len(x), -1, length).transpose(0, 1)
+
+
+def _add(total: torch.Tensor, p: torch.Tensor, q: torch.Tensor) -> None:
+    """Add the products of rows, (slices, rows, length), summed over slices."""
+    if len(p) == 1 and p.dtype == total.dtype:
+        total.addmm_(p[0], q[0].T)
+    else:
+        total += torch.bmm(p, q.transpose(1, 2)).sum(0, dtype=total.dtype)
+
+
+def _add_symmetric(total: torch.Tensor, p: torch.Tensor) -> None:
+    """Add the products of rows with each other, of which those left of the diagonal may be missing."""
+    if p.device.type == "cpu" and torch.get_num_threads() == 1:
+        # numpy computes each product once; but its threads would wait for those of torch, which took three times as
+        # long as torch alone with two threads
+        values = p.numpy()
+        with np.errstate(over="ignore", invalid="ignore"):
+            products = torch.from_numpy(values @ values.swapaxes(1, 2))
+        total += products[0] if len(p) == 1 else products.sum(0, dtype=total.dtype)
+        return
+    for rows in _row_blocks(len(total)):
+        _add(total[rows, rows.start :], p[:, rows], p[:, rows.start :])
+
+
+def _row_blocks(rows: int) -> list[slice]:
+    step = max(_LEAST_BLOCK, -(-rows // _BLOCKS))
+    return [slice(begin, min(begin + step, rows)) for begin in range(0, rows, step)]
+
+
+def _mirror(square: torch.Tensor) -> None:
+    """Copy what is right of the diagonal to the left of it, so that both are the same to the bit."""
+    for rows in _row_blocks(len(square)):
+        square[rows.stop :, rows] = square[rows, rows.stop :].T
+        inner = square[rows, rows].triu()
+        square[rows, rows] = inner + inner.triu(1).T
 
 
 def _pieces(x: torch.Tensor) -> Iterator[torch.Tensor]:
