@@ -1,8 +1,8 @@
 """Inner products of gradients, summed in float64 in pieces.
 
-Most of the products of items cancels when items are subtracted. So long parts are multiplied minus a vector in the
-middle of all items (``middle``), and other parts in float64 (``exact``). Then, and if rows are differences already,
-slices of rows are multiplied in the gradients' own dtype, at half the cost.
+Products of items are computed in float64 (``exact``), or for long gradients minus a vector in the ``middle`` of all
+items, because what all items have in common cancels when items are subtracted. Then, and if rows are differences
+already, slices of rows are multiplied in the gradients' own dtype, at half the cost.
 
 ``Rows`` hold one gradient per row, of an item or of the difference of two items. Outer products stay outer products;
 a difference of two is kept as a sum of two, in which nothing cancels: b a^T - d c^T = b (a - c)^T + (b - d) c^T.
@@ -41,7 +41,7 @@ class Rows:
 
     Attributes:
         parts: the gradients.
-        middle: subtracted before products are computed in float32; None = products in float64.
+        middle: subtracted from long parts, whose products are then in float32; None = all products in float64.
         along: inner products of the rows with ``middle``, shape (rows,).
     """
 
@@ -127,13 +127,13 @@ def inner_products(left: Rows, right: Rows, scratch: int, *, exact: bool = True,
     ``leading``, ``left`` is the beginning of ``right``, so that their products are symmetric.
     """
     total = _of_middle(left, right)
-    middles = [None] * len(left.parts) if left.middle is None else left.middle.parts
-    for a, b, middle in zip(left.parts, right.parts, middles, strict=True):
+    about = left.middle or Middle((False,) * len(left.parts), (None,) * len(left.parts), 0.0)
+    for a, b, short, middle in zip(left.parts, right.parts, about.short, about.parts, strict=True):
         if table_products.is_table(a):
             table_products.add_products(total, a[0], b[0], scratch)
             continue
         symmetric = leading and (a[0].dim() == _MATRIX or len(a[0]) == 1)
-        in_double = exact and middle is None
+        in_double = exact and not short
         part, *more = (
             _products(x, y, scratch, exact=in_double, middle=middle, leading=symmetric)
             for x, y in zip(a, b, strict=True)
