@@ -129,7 +129,7 @@ def occur_once(*sides):
 
 
 def disagreement_of_pairs(model, data, pairs):
-    """Mean over each item's pairs of the negative log-likelihood of their labels, by loops over pairs."""
+    """Mean over each item's pairs of the squared negative log-likelihood of their labels, by loops over pairs."""
     used = sorted({item for i, j, _ in pairs for item in (i, j)})
     scores = {k: score(model, data, data.train, k).item() for k in used}
     spread = np.std(list(scores.values()))
@@ -158,8 +158,8 @@ def disagreement_of_pairs(model, data, pairs):
                     likelihood += weight * math.exp(-max(0.0, 0.25 - y * sign * margins[other]) / 0.02)
         if total:
             value -= math.log(likelihood / total)
-        values[i].append(value)
-        values[j].append(value)
+        values[i].append(value**2)
+        values[j].append(value**2)
     for k, some in values.items():
         result[k] = np.mean(some) if some else 0.0
     return result

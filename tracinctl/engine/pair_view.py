@@ -5,6 +5,9 @@ pair's label, given the scores of its own items, plus that given the scores of s
 label hides it in the pair's own scores; similar pairs, whose gradients have a large cosine, still contradict it. A pair
 and its reverse have opposite gradients and opposite margins, so every pair counts in both directions.
 
+The sum is squared, which leaves the order of pairs at a checkpoint as it is, so that the worst stand out from the others
+and get on the list of ``scores.exclusion.suspicious_items``.
+
 ``tests/benchmarks/README.md`` compares it with other measures, on the data for which the constants were chosen.
 """
 
@@ -51,10 +54,10 @@ class Neighbours:
 def pair_disagreement(
     margins: FloatArray, target: IntArray, own: IntArray, neighbours: Neighbours, memory: int
 ) -> FloatArray:
-    """Negative log likelihood of the pairs' labels under their own scores and under those of similar pairs.
+    """Squared negative log likelihood of the pairs' labels under their own scores and under those of similar pairs.
 
     With m the margins and L_ik = max(0, 0.25 - y_i m_k) the margin loss that pair i would have with the margin of
-    pair k, this is
+    pair k, this is the square of
 
         log(1 + exp(-2 y_i m_i)) - log sum_k w_ik exp(-L_ik / 0.02)
 
@@ -70,16 +73,16 @@ def pair_disagreement(
         memory: limit in bytes on arrays of pairs by neighbours, which have at least one row.
 
     Returns:
-        Shape (pairs,), a negative log likelihood, never below zero.
+        Shape (pairs,), never below zero.
     """
     values = np.logaddexp(0.0, -OWN * target * margins[own])
     if not len(neighbours.rows):
-        return values
+        return np.square(values)
     step = max(1, min(_CELLS, memory // _CELL_BYTES) // len(neighbours.rows))
     for start in range(0, len(own), step):
         part = slice(start, start + step)
         values[part] -= _log_likelihood(margins[neighbours.rows], target[part], own[part], neighbours)
-    return np.maximum(values, 0.0)
+    return np.square(np.maximum(values, 0.0))
 
 
 def _log_likelihood(margins: FloatArray, target: IntArray, own: IntArray, neighbours: Neighbours) -> FloatArray:
