@@ -5,8 +5,8 @@ pair's label, given the scores of its own items, plus that given the scores of s
 label hides it in the pair's own scores; similar pairs, whose gradients have a large cosine, still contradict it. A pair
 and its reverse have opposite gradients and opposite margins, so every pair counts in both directions.
 
-The sum is squared, which keeps the order of pairs at a checkpoint, so that the worst stand out from the others and get on
-the list of ``scores.exclusion.suspicious_items``.
+The sum is squared, which keeps the order of pairs at a checkpoint, so that the worst stand out from the others and get
+on the list of ``scores.exclusion.suspicious_items``.
 
 ``tests/benchmarks/README.md`` compares it with other measures, on the data for which the constants were chosen.
 """
