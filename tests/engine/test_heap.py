@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import re
 import subprocess
 import sys
 
@@ -86,3 +88,17 @@ def test_memory_that_is_filled_and_stays_in_use_is_no_freed_memory(monkeypatch):
     resident[0] = 510
     heap.trim()
     assert len(trims) == 2, "without a tile, half of the limit"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_thread_takes_pages_together_before_they_are_used(threads):
+    heap, tensor = Heap(1 << 30), torch.empty(80 * MIB // 4)
+    if heap._trim is None or tuple(map(int, re.findall(r"\d+", platform.release())[:2])) < (5, 14):
+        pytest.skip("no glibc, or an old Linux")
+    before, usual = heap._resident(), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        heap.populate([tensor[1 << 10 :]])
+    finally:
+        torch.set_num_threads(usual)
+    assert (heap._resident() - before > 70 * MIB) == (threads == 1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 
 _STATM = Path("/proc/self/statm")
 _LARGE = (32 << 20) - (1 << 16)  # largest block that raises glibc's thresholds when it is freed
+_POPULATE_WRITE = 23  # advice of Linux 5.14; older ones refuse it, and then pages come one by one
 KEEPS = 16 * _LARGE
 """Least memory limit in bytes with which freed pages stay for the next pass."""
 
@@ -32,6 +34,7 @@ class Heap:
 
     def __init__(self, memory: int) -> None:
         self._trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+        self._advise: Any = getattr(ctypes.CDLL(None), "madvise", None) if self._trim is not None else None
         self._memory = memory
         self._begin = self._resident()
         # up to three eighths more may be used before the next check
@@ -70,6 +73,20 @@ class Heap:
         """Count bytes that stay in use from now on."""
         self._least += size
         self._next += size
+
+    def populate(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Take the pages of contiguous tensors from the system together, which saves a fourth of the time.
+
+        With several threads it is faster if each takes its own pages, one by one.
+        """
+        if self._trim is None or torch.get_num_threads() > 1:
+            return
+        page = os.sysconf("SC_PAGE_SIZE")
+        for tensor in tensors:
+            begin = -(-tensor.data_ptr() // page) * page
+            size = (tensor.data_ptr() + tensor.nbytes) // page * page - begin
+            if size > 0:
+                self._advise(ctypes.c_void_p(begin), ctypes.c_size_t(size), _POPULATE_WRITE)
 
     def trim(self) -> None:
         """Return freed memory if the process has grown much since the last time."""

@@ -107,6 +107,11 @@ class KernelMaker:
                 self.heap.fill(self._room.size)
         return self._room[:rows]
 
+    def expect(self, end: int, places: Places) -> None:
+        """Take the pages for rows up to ``end``, whose gradients are to be computed in these places."""
+        if self._counts and end > self._filled:
+            self.heap.populate(place for place in places if place is not None)
+
     def put(self, start: int, rows: Rows) -> None:
         """Put rows into the memory of the tile."""
         assert self._room is not None  # noqa: S101  there is one while a tile is made
@@ -236,6 +241,7 @@ class _Making:
             there: Places = ()
             if items_a_row == size == 1 and (room := self.maker.kept_room(len(rows))) is not None:
                 there = room.places(slice(start, start + len(pieces[k])))
+                self.maker.expect(start + len(pieces[k]), there)
             shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken, there))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
