@@ -109,6 +109,12 @@ def assert_gradients_agree(model):
 
 
 @pytest.mark.parametrize("name", list(WAYS))
+def test_gradients_through_short_attention(name):
+    torch.manual_seed(0)
+    assert_gradients_agree(Attends(WAYS[name]))
+
+
+@pytest.mark.parametrize("name", list(WAYS))
 def test_gradients_through_attention(name, together):
     torch.manual_seed(0)
     assert_gradients_agree(Attends(WAYS[name]))

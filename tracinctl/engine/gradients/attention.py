@@ -1,6 +1,7 @@
 """Attention of a block of items by torch's fused kernel, for which ``torch.vmap`` has no rule on a CPU.
 
-The plain products that ``torch.vmap`` batches instead keep all weights in memory and take longer.
+The plain products that ``torch.vmap`` batches instead keep all weights in memory and take longer if these are many.
+Without a mask, attention with few weights needs no search for rows in which everything is masked.
 """
 
 from __future__ import annotations
@@ -18,12 +19,16 @@ _LONG = 1 << 12  # weights of a head from which the fused kernel is faster: 24 x
 _ITEM = 3  # heads, positions and numbers are the last dimensions
 
 
-def fused_attention(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
+def attention(args: Sequence[Any], kwargs: Mapping[str, Any]) -> torch.Tensor | None:
     """``scaled_dot_product_attention`` of each item, or None for cases that are left to ``torch.vmap``."""
     options = dict(zip(_NAMES, args, strict=False)) | dict(kwargs)
     query, key, value, mask = (options.pop(name, None) for name in _NAMES[:_TENSORS])
     if query.dim() < _ITEM or query.shape[-2] * key.shape[-2] < _LONG:
-        return None
+        if mask is not None or any(options.get(name) for name in ("dropout_p", "is_causal", "enable_gqa")):
+            return None
+        scale = query.shape[-1] ** -0.5 if options.get("scale") is None else options["scale"]
+        plain: torch.Tensor = ((query * scale) @ key.transpose(-2, -1)).softmax(-1) @ value
+        return plain
     alike = query.shape[:-_ITEM] == key.shape[:-_ITEM] == value.shape[:-_ITEM]
     # fused kernels of a GPU add in an order that changes from run to run
     if options.get("dropout_p") or query.device.type != "cpu" or not alike:

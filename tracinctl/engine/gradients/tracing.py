@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from tracinctl.engine.gradients.attention import fused_attention
+from tracinctl.engine.gradients.attention import attention
 from tracinctl.engine.gradients.branches import answer, is_question, shaped_by_data
 from tracinctl.engine.gradients.folding import Folding, entries
 from tracinctl.engine.gradients.normalised import Normalisation, NormalisedConvolution
@@ -98,7 +98,7 @@ class UseWatch(TorchFunctionMode):
             self.trace.copied |= used
             return call()
         if func is functional.scaled_dot_product_attention and not used:
-            attended = fused_attention(args, kwargs)
+            attended = attention(args, kwargs)
             return func(*args, **kwargs) if attended is None else attended
         if not used:
             return _UNCOUNTED.get(func, func)(*args, **kwargs)

@@ -36,17 +36,6 @@ def put(features: Sequence[Feature], held: list[Feature], rows: IntArray, count:
     return held
 
 
-def alternating(
-    first: tuple[Sequence[Feature], torch.Tensor], second: tuple[Sequence[Feature], torch.Tensor]
-) -> tuple[list[Feature], torch.Tensor]:
-    """Features and scores of the first and second items of pairs, in turn."""
-    features = [
-        type(a)(*(torch.stack([x, y], 1).flatten(0, 1) for x, y in zip(tensors_of(a), tensors_of(b), strict=True)))
-        for a, b in zip(first[0], second[0], strict=True)
-    ]
-    return features, torch.stack([first[1], second[1]], 1).flatten()
-
-
 def _follow(rows: IntArray) -> bool:
     """Whether these rows follow each other, which are faster to copy."""
     return bool(rows[-1] - rows[0] + 1 == len(rows))

@@ -16,7 +16,7 @@ from tracinctl.engine.gradients.uses import Feature, differences
 from tracinctl.engine.heap import Heap
 from tracinctl.engine.item_check import check_items
 from tracinctl.engine.items import Items
-from tracinctl.engine.kernel.feature_blocks import Places, alternating, check_finite, places_in, put
+from tracinctl.engine.kernel.feature_blocks import Places, check_finite, places_in, put
 from tracinctl.engine.kernel.item_kernel import KernelStore
 from tracinctl.engine.kernel.layout import KernelLayout
 from tracinctl.engine.kernel.middle import Middle
@@ -309,19 +309,23 @@ class _Making:
         """Gradients of these rows; some may be computed in ``places``, which only rows of single items have."""
         if self.layout.second is not None:
             return self._take_pairs(rows)
-        shapes = self.items.shapes[self.layout.first[rows]]
-        order = np.argsort(shapes, kind="stable")
         gathered: list[Feature] = []
-        at = 0
-        while at < len(order):
-            alike = shapes[order[at : at + self.sizes.block]]
-            block = order[at : at + int((alike == alike[0]).sum())]
+        for block in self._alike(self.layout.first[rows]):
             alone = len(block) == len(rows)
             features = self._gradients(rows[block], int(rows[0]), places if alone else places_in(gathered, block))
             gathered = features if alone else put(features, gathered, block, len(rows))
             del features
-            at += len(block)
         return Rows.of(gathered, differences=False)
+
+    def _alike(self, items: IntArray) -> Iterator[IntArray]:
+        """Yield the places of items in blocks for a pass, which have the same shape."""
+        shapes = self.items.shapes[items]
+        order = np.argsort(shapes, kind="stable")
+        while len(order):
+            alike = shapes[order[: self.sizes.block]]
+            count = int((alike == alike[0]).sum())
+            yield order[:count]
+            order = order[count:]
 
     def _gradients(self, rows: IntArray, begun: int, places: Places = ()) -> list[Feature]:
         """Gradients of rows that are items of the same shape, for the chunk of rows that begins with ``begun``."""
@@ -339,14 +343,13 @@ class _Making:
     def _take_pairs(self, rows: IntArray) -> Rows:
         """Gradients of these rows, which are pairs."""
         assert self.layout.second is not None  # noqa: S101  see above
-        shapes = self.items.shapes[np.stack([self.layout.first[rows], self.layout.second[rows]])]
-        changes = np.flatnonzero(np.diff(shapes).any(0)) + 1
-        most = max(1, self.sizes.block // 2)
-        pieces = [piece for alike in np.split(rows, changes) for piece in _pieces(alike, most)]
+        items = np.stack([self.layout.first[rows], self.layout.second[rows]], 1)
+        alike = len(np.unique(self.items.shapes[items])) == 1 and self.sizes.block > 1
+        pieces = _pieces(np.arange(len(rows)), self.sizes.block // 2) if alike else [np.arange(len(rows))]
         taken: Rows | None = None
         start = 0
         for piece in pieces:
-            part = self._pair_gradients(piece, int(rows[0]))
+            part = self._pair_gradients(rows[piece], items[piece].reshape(-1), int(rows[0]), together=alike)
             if len(pieces) == 1:
                 return part
             if taken is None:
@@ -356,16 +359,16 @@ class _Making:
         assert taken is not None  # noqa: S101  there are rows
         return taken
 
-    def _pair_gradients(self, rows: IntArray, begun: int) -> Rows:
-        """Gradients of pairs with items of the same two shapes, for the chunk of rows that begins with ``begun``."""
-        assert self.layout.second is not None  # noqa: S101  see above
-        first, second = self.layout.first[rows], self.layout.second[rows]
-        items = np.stack([first, second], 1).reshape(-1)
+    def _pair_gradients(self, rows: IntArray, items: IntArray, begun: int, *, together: bool) -> Rows:
+        """Gradients of pairs with these items, in turn, for the chunk of rows that begins with ``begun``.
+
+        If ``together``, all items have the same shape and fit into a pass.
+        """
         self.maker.heap.trim()
-        if self.items.shapes[first[0]] == self.items.shapes[second[0]] and self.sizes.block > 1:
+        if together:
             features, scores = self._ask(items, paired=True)
         else:
-            features, scores = alternating(self._ask(first), self._ask(second))
+            features, scores = self._item_by_item(items)
             features = differences(features)
         taken = Rows.of(features, differences=True)
         if not self.again:
@@ -379,6 +382,16 @@ class _Making:
             self._record(items, scores, begun)
         self._report()
         return taken
+
+    def _item_by_item(self, items: IntArray) -> tuple[list[Feature], torch.Tensor]:
+        """Gradients and scores of items of several shapes."""
+        gathered: list[Feature] = []
+        scores = torch.empty(len(items), device=self.maker.device, dtype=self.maker.dtype)
+        for block in self._alike(items):
+            features, some = self._ask(items[block])
+            gathered = put(features, gathered, block, len(items))
+            scores[torch.from_numpy(block)] = some
+        return gathered, scores
 
     def _lengths(self, rows: IntArray, taken: Rows | None) -> FloatArray | None:
         """Record and return squared lengths of gradients; None if products of all rows will give them."""
