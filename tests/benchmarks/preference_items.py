@@ -75,7 +75,7 @@ def task(name: str, count: int, flipped: float, seed: int) -> Task:
     loaded = LOAD[name]()
     x = (loaded.data - loaded.data.mean(0)) / np.maximum(loaded.data.std(0), 1e-9)
     order = random.permutation(len(x))
-    others, order = order[2 * (count + HELD_OUT) :], order[: 2 * (count + HELD_OUT)]
+    order, rest = np.split(order, [2 * (count + HELD_OUT)])
     inputs, classes = torch.from_numpy(x[order]).float(), loaded.target[order].astype(float)
     first = np.arange(0, len(order), 2)
     target = np.sign(classes[first] - classes[first + 1]).astype(int)
@@ -87,7 +87,7 @@ def task(name: str, count: int, flipped: float, seed: int) -> Task:
     ids = [f"{k}" for k in range(len(order))]
     sides = Samples(ids[: 2 * count], inputs[: 2 * count]), Samples(ids[2 * count :], inputs[2 * count :])
     data = RankingData(sides[0], pairs, sides[1], held_out)
-    left = torch.from_numpy(x[others]).float(), loaded.target[others].astype(float)
+    left = torch.from_numpy(x[rest]).float(), loaded.target[rest].astype(float)
     return Task(data, np.repeat(wrong, 2)[: 2 * count].astype(float), left)
 
 

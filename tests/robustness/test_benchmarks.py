@@ -16,6 +16,7 @@ import cuda_card
 import embedding_tables
 import engine_speed
 import many_items
+import preference_items
 import preference_pairs
 import reference_tasks
 import startup
@@ -50,6 +51,15 @@ def test_all_timed_methods_score_preference_pairs_equally(model, capsys, monkeyp
     table = [line.split("|") for line in capsys.readouterr().out.splitlines() if line.startswith("|")]
     ways = [preference_pairs.LOOP, preference_pairs.BATCHED, preference_pairs.TOGETHER, preference_pairs.OURS]
     assert [row[1].strip() for row in table[2:]] == ways
+
+
+@pytest.mark.parametrize("more", [[], ["--gain"]], ids=["found", "gain"])
+def test_measures_of_preference_data_are_compared(more, capsys, monkeypatch):
+    monkeypatch.setattr(preference_items, "PASSES", 12)
+    preference_items.main(["--set", "wine 60", "--seeds", "2", *more])
+    row = capsys.readouterr().out.splitlines()[-1].split("|")
+    assert row[1].strip() == "wine 60"
+    assert 0.5 < float(row[2]) <= (100 if more else 1)
 
 
 def test_embedding_tables_have_the_scores_of_numpy(capsys):
