@@ -23,6 +23,7 @@ from tracinctl.engine.kernel.middle import Middle
 from tracinctl.engine.kernel.precision import in_cache, rounds_float32
 from tracinctl.engine.kernel.products import Rows, inner_products, row_products, squared_lengths
 from tracinctl.engine.kernel.sizes import bytes_of_check, foreseen, measured
+from tracinctl.engine.kernel.tile import TileMemory
 from tracinctl.engine.memory import SCRATCH, BlockSizes, Budget, Measured, block_sizes, check_room
 from tracinctl.engine.model_errors import asking_model
 from tracinctl.errors import MemoryBudgetError, ModelError, NonFiniteError
@@ -59,8 +60,7 @@ class KernelMaker:
         self.heap = Heap(budget.remaining)
         # by whether one process makes the kernel alone
         self._sizes: dict[bool, BlockSizes] = {}
-        self._room: Rows | None = None
-        self._filled = 0  # number of rows of it that were in use
+        self.tile = TileMemory(len(layout), device, dtype, self.heap)
 
     def make(
         self, store: KernelStore | None, *, checkpoint: str, report: Callable[[int], None], processes: Processes = ALONE
@@ -97,41 +97,9 @@ class KernelMaker:
         sizes = processes.gather(lambda: self._sizes[alone])[0]
         return _Making(self, sizes, store, checkpoint, report, processes).run()
 
-    def room(self, shapes: Sequence[Sequence[Sequence[int]]], rows: int) -> Rows:
-        """Memory for a tile, reused for all tiles and checkpoints, because the system is slow to give new pages."""
-        if self._room is None or len(self._room) < rows or self._room[:rows].shapes != Rows.shapes_of(shapes, rows):
-            self._room = None
-            self._room = Rows.room(shapes, rows, self.device, self.dtype)
-            self._filled = 0
-            if self._counts:
-                self.heap.fill(self._room.size)
-        return self._room[:rows]
-
-    def expect(self, end: int, places: Places) -> None:
-        """Take the pages for rows up to ``end``, whose gradients are to be computed in these places."""
-        if self._counts and end > self._filled:
-            self.heap.populate(place for place in places if place is not None)
-
-    def put(self, start: int, rows: Rows) -> None:
-        """Put rows into the memory of the tile."""
-        assert self._room is not None  # noqa: S101  there is one while a tile is made
-        self._room.put(start, rows)
-        if self._counts and (new := start + len(rows) - self._filled) > 0:
-            self.heap.filled(self._room.size * new // len(self._room))
-            self._filled += new
-
-    @property
-    def _counts(self) -> bool:
-        """Whether the heap counts the tile's memory: if most of the limit is for the gradients of all rows."""
-        return self.device.type == "cpu" and self._room is not None and len(self._room) == len(self.layout)
-
-    def kept_room(self, rows: int) -> Rows | None:
-        """The memory of an earlier tile, if it holds so many rows."""
-        return self._room if self._room is not None and len(self._room) >= rows else None
-
     def release(self) -> None:
         """Release the memory of tiles and passes."""
-        self._room = None
+        self.tile.release()
         self.heap.release()
 
     def _measured(self, items: list[int], read: Sequence[Callable[[], Any]], items_a_row: int) -> Measured:
@@ -231,7 +199,7 @@ class _Making:
         items_a_row = 1 if self.layout.second is None else 2
         most = max(1, min(self.sizes.chunk, self.sizes.block // items_a_row))
         # without a place for its gradients, a pass takes more memory
-        first = self.sizes.first if self.maker.kept_room(len(rows)) is None else most
+        first = most if self.maker.tile.holds(len(rows)) else self.sizes.first
         pieces = _pieces(rows, most, first)
         rank, size = self.processes.rank, self.processes.size
         all_rows: Rows | None = None
@@ -239,9 +207,8 @@ class _Making:
         for k in range(0, len(pieces), size):
             taken: list[Rows] = []
             there: Places = ()
-            if items_a_row == size == 1 and (room := self.maker.kept_room(len(rows))) is not None:
-                there = room.places(slice(start, start + len(pieces[k])))
-                self.maker.expect(start + len(pieces[k]), there)
+            if items_a_row == size == 1 and self.maker.tile.holds(len(rows)):
+                there = self.maker.tile.places(start, start + len(pieces[k]))
             shapes = self.processes.gather(lambda: self._take_share(pieces[k : k + size], taken, there))  # noqa: B023 - called at once
             for source, piece in enumerate(pieces[k : k + size]):
                 if source == rank:
@@ -255,8 +222,8 @@ class _Making:
                 if len(piece) == len(rows):
                     return block
                 if all_rows is None:
-                    all_rows = self.maker.room(block.shapes, len(rows))
-                self.maker.put(start, block)
+                    all_rows = self.maker.tile.take(block.shapes, len(rows))
+                self.maker.tile.put(start, block)
                 start += len(piece)
                 del block
         assert all_rows is not None  # noqa: S101  there are rows
