@@ -109,6 +109,13 @@ def test_scores_that_replace_those_of_other_settings_say_so(cli, project):
     assert replaced() == ["unknown settings"]
 
 
+def test_parquet_scores_that_replace_those_of_other_settings_say_so(cli, project):
+    parquet = ["compute", "--frequency", "500hz", "--format", "parquet"]
+    assert cli(*parquet).code == 0
+    assert "replaced" not in cli(*parquet).err
+    assert "replaced the scores made with margin 1" in cli(*parquet, "--margin", "3").err
+
+
 def test_the_provenance_of_removed_scores_is_removed(cli, project):
     cli("compute", "--frequency", "500hz")
     (project / "metadata/plastic_500hz_influence_metadata.json").unlink()

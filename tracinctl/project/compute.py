@@ -25,7 +25,7 @@ from tracinctl.project.staleness import check_unchanged, digests_of, pairs_diges
 from tracinctl.project.target import Target
 from tracinctl.scores.diagnoses import Diagnosis, diagnose_scores
 from tracinctl.scores.files.exclusion_list import read_exclusion_list
-from tracinctl.scores.files.open import JSON_LIMIT, write_scores
+from tracinctl.scores.files.open import JSON_LIMIT, open_scores, write_scores
 from tracinctl.scores.files.per_checkpoint import write_per_checkpoint_scores
 from tracinctl.scores.files.records import read_records, write_self_influence
 from tracinctl.scores.files.sidecar import read_sidecar, sidecar_path
@@ -220,7 +220,10 @@ def _replaced(path: Path, scores: ScoreSource) -> str:
     if not sidecar_path(path).is_file():
         return "unknown settings"
     try:
-        before, now = (_settings_of(part) for part in (read_sidecar(path)["provenance"], scores.provenance))
+        beside = read_sidecar(path)
+        # a Parquet file has its provenance in itself, and opening it reads no scores
+        earlier = beside["provenance"] if "provenance" in beside else open_scores(path).provenance
+        before, now = (_settings_of(part) for part in (earlier, scores.provenance))
     except (TracinctlError, KeyError, TypeError, AttributeError):
         return "unknown settings"
     parts = [f"{name} {_shown(before[name])}" for name in before if before[name] != now.get(name)]
